@@ -1,0 +1,99 @@
+"""What `import canary_sdk` costs the application that does it, seen in a fresh interpreter."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+HEAVY = {
+    "asyncio",
+    "click",
+    "importlib.metadata",
+    "inspect",
+    "logging",
+    "openfeature",
+    "opentelemetry",
+    "psycopg",
+    "redis",
+    "rich",
+    "sqlite3",
+    "starlette",
+    "textual",
+    "uvicorn",
+    "wrapt",
+}
+
+WATCH = """
+import _thread, json, sys, threading
+before, opened, started = set(sys.modules), [], []
+
+def hook(event, arguments):
+    if event == "open" and not str(arguments[0]).endswith((".py", ".pyc", ".so")):
+        opened.append(str(arguments[0]))
+    if event in ("subprocess.Popen", "os.fork", "os.posix_spawn", "socket.__new__"):
+        started.append(event)
+
+sys.addaudithook(hook)
+{act}
+print(json.dumps([sorted(set(sys.modules) - before), opened, started + ["thread"] * _thread._count()]))
+"""
+
+
+class Footprint(NamedTuple):
+    """What a piece of code left behind in a fresh interpreter."""
+
+    loaded: list[str]
+    opened: list[str]
+    started: list[str]
+
+
+def footprint(act: str) -> Footprint:
+    """Run `act` in a fresh interpreter, without site-packages' own start-up code, and watch it."""
+    path = [entry for entry in [str(ROOT), *sys.path] if entry]
+    script = f"import sys; sys.path[:] = {path!r}\n{WATCH.replace('{act}', act)}"
+    done = subprocess.run([sys.executable, "-B", "-I", "-S", "-c", script], capture_output=True, text=True, check=True)
+    return Footprint(*json.loads(done.stdout))
+
+
+@pytest.fixture(scope="module")
+def imported() -> Footprint:
+    """Import the package, and do nothing with it."""
+    return footprint("import canary_sdk")
+
+
+def test_it_loads_nothing_heavy(imported: Footprint) -> None:
+    """Importing the package loads no driver, no framework and none of the slow parts of the standard library."""
+    assert "canary_sdk" in imported.loaded
+    assert HEAVY.isdisjoint(imported.loaded), sorted(HEAVY.intersection(imported.loaded))
+
+
+def test_it_opens_no_file(imported: Footprint) -> None:
+    """Importing the package opens nothing but modules."""
+    assert imported.opened == []
+
+
+def test_it_starts_nothing(imported: Footprint) -> None:
+    """Importing the package starts no thread and no process, and makes no socket."""
+    assert imported.started == []
+
+
+@pytest.mark.parametrize(
+    ("act", "seen"),
+    [
+        ("import sqlite3", "sqlite3"),
+        ("open('/dev/null').close()", "/dev/null"),
+        ("threading.Thread(target=threading.Event().wait, daemon=True).start()", "thread"),
+        ("import socket; socket.socket().close()", "socket.__new__"),
+    ],
+)
+def test_the_watch_sees(act: str, seen: str) -> None:
+    """The watch that the other tests rely on sees a module, a file, a thread and a socket."""
+    assert seen in itertools.chain.from_iterable(footprint(act))
