@@ -1,0 +1,312 @@
+"""A promise as a value, how people write it, and how figures are written for people. It measures and judges nothing.
+
+    p95 < 500ms        latency of the unit of work: a quantile below p100, up to three decimals; ms or s
+    errors < 1%        share of requests that failed
+    throughput > 50/s  requests a second of the whole service
+    call.p95 < 50ms    the same for the decorated call itself; also call.errors
+
+Exactly at the limit keeps the promise: `p95 < 500ms` is broken when more than 5 % of the requests took *longer* than
+500 ms, which is to say when the empirical quantile (inverted distribution function) lies over the limit.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Of = Literal["unit", "call"]
+"""Whose figures: the unit of work's, or the decorated call's own."""
+
+
+class Metric(StrEnum):
+    """What is promised."""
+
+    LATENCY = "latency"
+    ERRORS = "errors"
+    THROUGHPUT = "throughput"
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """One promise. `limit` is in seconds, a ratio, or requests a second; `quantile` is 0.95 for p95, else None.
+
+    `text` is how it was written, tidied. Two spellings of one promise (1s, 1000ms) are equal.
+    """
+
+    text: str = field(compare=False)
+    metric: Metric
+    limit: float
+    quantile: float | None = None
+    of: Of = "unit"
+
+    @property
+    def name(self) -> str:
+        """The left side: `p95`, `call.errors`."""
+        return self.text.partition(" ")[0]
+
+    def say(self, value: float) -> str:
+        """Write a figure of this metric for people: `812 ms`, `1.2 %`, `48/s`."""
+        match self.metric:
+            case Metric.LATENCY:
+                return say_seconds(value)
+            case Metric.ERRORS:
+                return say_ratio(value)
+            case Metric.THROUGHPUT:
+                return say_rate(value)
+
+
+def tolerated(limit: float, tolerance: float) -> float:
+    """Return the limit with its tolerance (0.1 for 10 %) on top, free of binary dust, so that it can be a key."""
+    return _tidy(limit * (1 + tolerance))
+
+
+def limits_of(slos: Iterable[Slo], tolerance: float, of: Of = "unit") -> tuple[float, ...]:
+    """Return the limits, in seconds and ascending, over which requests must be counted for `slos` to be judged."""
+    limits = {slo.limit for slo in slos if slo.metric is Metric.LATENCY and slo.of == of}
+    return tuple(sorted(limits | {tolerated(limit, tolerance) for limit in limits}))
+
+
+# --- figures for people ---
+
+
+def say_number(value: float) -> str:
+    """Write three significant digits, without exponent and without trailing zeros."""
+    if not 0 < abs(value) < 100:
+        return f"{value:.0f}"
+    decimals = 2 - math.floor(math.log10(abs(value)))
+    text = f"{value:.{decimals}f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def say_seconds(value: float) -> str:
+    """Write a time: `0.4 ms`, `812 ms`, `1.5 s`, `12 min`, `3.5 h`."""
+    for size, below, unit in ((1e-3, 1, "ms"), (1, 120, "s"), (60, 7200, "min")):
+        if value < below:
+            return f"{say_number(value / size)} {unit}"
+    return f"{say_number(value / 3600)} h"
+
+
+def say_ratio(value: float) -> str:
+    """Write a share as percent: `1.2 %`."""
+    return f"{say_number(value * 100)} %"
+
+
+def say_rate(value: float) -> str:
+    """Write requests a second: `48/s`."""
+    return f"{say_number(value)}/s"
+
+
+# --- reading ---
+
+_SPLIT: Final = re.compile(r"\s*([^<>=≤≥]*?)\s*([<>=≤≥]+)\s*([0-9.,_]*)\s*(.*?)\s*", re.ASCII | re.DOTALL)
+_SUBJECT: Final = re.compile(r"(call\s*\.\s*)?(p([0-9]+(?:\.[0-9]+)?)|errors|throughput)", re.ASCII)
+_NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
+
+
+class _Form(NamedTuple):
+    """How a metric is written: its sign, and each unit with how many of it make one second, one whole, one a second."""
+
+    sign: str
+    units: dict[str, int]
+
+
+_FORMS: Final = {
+    Metric.LATENCY: _Form("<", {"ms": 1000, "s": 1}),
+    Metric.ERRORS: _Form("<", {"%": 100}),
+    Metric.THROUGHPUT: _Form(">", {"/s": 1}),
+}
+_EXAMPLES: Final = "'p95 < 500ms', 'errors < 1%' or 'throughput > 50/s'"
+
+
+class _Parts(NamedTuple):
+    """An SLO's text, taken apart."""
+
+    subject: str
+    sign: str
+    number: str
+    unit: str
+
+
+def parse_slo(text: str) -> Slo:
+    """Read one SLO.
+
+    Raises:
+        ValueError: with one sentence: what was found, what is expected and, where it can be told, what was meant.
+    """
+    split = _SPLIT.fullmatch(text)
+    if split is None:
+        raise ValueError(f"{text!r} has no '<' or '>'; expected a comparison such as {_EXAMPLES}")
+    parts = _Parts(*split.groups())
+    complaint = _complaint(parts)
+    if complaint:
+        raise ValueError(f"{text!r}: {complaint}{_suggestion(parts)}")
+    return _built(parts)
+
+
+def _built(parts: _Parts) -> Slo:
+    """Make the value from parts without a mistake."""
+    metric, percentile = _metric(parts.subject)
+    of: Of = "call" if parts.subject.startswith("call") else "unit"
+    name = metric if percentile is None else f"p{_plain(parts.subject.rpartition('p')[2])}"
+    return Slo(
+        text=f"{'call.' if of == 'call' else ''}{name} {parts.sign} {_plain(parts.number)}{_unit(parts)}",
+        metric=metric,
+        limit=_limit(parts, metric),
+        quantile=None if percentile is None else _tidy(percentile / 100),
+        of=of,
+    )
+
+
+def _metric(subject: str) -> tuple[Metric, float | None]:
+    """Return the metric, and the percentile of a latency."""
+    if "throughput" in subject:
+        return Metric.THROUGHPUT, None
+    if "errors" in subject:
+        return Metric.ERRORS, None
+    return Metric.LATENCY, float(subject.rpartition("p")[2])
+
+
+def _limit(parts: _Parts, metric: Metric) -> float:
+    """Return the limit in seconds, as a ratio, or a second."""
+    return _tidy(float(parts.number) / _FORMS[metric].units[_unit(parts)])
+
+
+def _unit(parts: _Parts) -> str:
+    """Return the unit without the blanks in it (`/ s`)."""
+    return "".join(parts.unit.split())
+
+
+def _tidy(value: float) -> float:
+    """Drop binary dust, so that 0.7 % is exactly the nearest float of 7/1000 and equals that share of errors."""
+    return round(value, 12)
+
+
+def _plain(number: str) -> str:
+    """Drop zeros that say nothing."""
+    head, point, tail = number.partition(".")
+    return (head.lstrip("0") or "0") + (point + tail).rstrip("0").rstrip(".")
+
+
+# --- complaining ---
+
+
+def _complaint(parts: _Parts) -> str:
+    """Say what is wrong with the first wrong part; empty when nothing is."""
+    subject = _SUBJECT.fullmatch(parts.subject)
+    if subject is None:
+        return f"found {parts.subject!r}, expected a percentile such as p95, 'errors' or 'throughput'"
+    metric, percentile = _metric(parts.subject)
+    return (
+        (_about_percentile(subject[3], percentile) if percentile is not None else "")
+        or _about_form(parts, metric, subject[1])
+        or _about_limit(parts, metric)
+    )
+
+
+def _about_percentile(written: str, percentile: float) -> str:
+    if not 0 < percentile < 100:
+        return f"found p{written}, expected a percentile between p0 and p100, both excluded"
+    if len(written.partition(".")[2]) > 3:
+        return f"found p{written}, expected a percentile with at most three decimals"
+    return ""
+
+
+def _about_form(parts: _Parts, metric: Metric, call: str | None) -> str:
+    sign, units = _FORMS[metric]
+    expected = " or ".join(f"'{unit}'" for unit in units)
+    if metric is Metric.THROUGHPUT and call:
+        return f"found {parts.subject!r}, expected 'throughput': it belongs to the whole service, never to one call"
+    if parts.sign != sign:
+        return (
+            f"found {parts.sign!r}, expected {sign!r}: {metric} is kept {'above' if sign == '>' else 'below'} a limit"
+        )
+    if not _NUMBER.fullmatch(parts.number):
+        found = repr(parts.number + parts.unit) if parts.number or parts.unit else "nothing"
+        return f"found {found} as the limit, expected a number such as 500 or 0.5"
+    if not parts.unit:
+        return f"found {parts.number!r} without a unit, expected {expected} after it"
+    if _unit(parts) not in units:
+        return f"found the unit {parts.unit!r}, expected {expected}"
+    return ""
+
+
+def _about_limit(parts: _Parts, metric: Metric) -> str:
+    limit = _limit(parts, metric)
+    if not 0 < limit < math.inf:
+        return f"found a limit of {parts.number}{parts.unit}, expected one that is more than zero and finite"
+    if metric is Metric.ERRORS and limit >= 1:
+        return f"found a limit of {parts.number}%, expected less than 100%: this one could never be broken"
+    return ""
+
+
+# --- guessing ---
+
+_MEANT: Final = {
+    **dict.fromkeys(("error", "errs", "err", "error_rate", "error-rate", "error rate", "errorrate", "5xx"), "errors"),
+    **dict.fromkeys(("rps", "qps", "rate", "requests", "through put", "throughputs", "traffic"), "throughput"),
+    **dict.fromkeys(("latency", "p", "response time", "duration"), "p95"),
+    **dict.fromkeys(("median", "avg", "mean", "average"), "p50"),
+    **dict.fromkeys(("max", "maximum", "p100"), "p99.9"),
+}
+"""What people write, and the nearest thing that can be promised."""
+
+_CONVERSIONS: Final = {
+    Metric.LATENCY: {
+        **dict.fromkeys(("", "msec", "msecs", "millis", "milliseconds", "millisecond"), (1.0, "ms")),
+        **dict.fromkeys(("us", "µs", "μs", "usec", "microseconds"), (1e-3, "ms")),
+        **dict.fromkeys(("ns", "nanoseconds"), (1e-6, "ms")),
+        **dict.fromkeys(("sec", "secs", "seconds", "second"), (1.0, "s")),
+        **dict.fromkeys(("m", "min", "mins", "minutes", "minute"), (60.0, "s")),
+    },
+    Metric.ERRORS: {
+        **dict.fromkeys(("percent", "pct", "per cent"), (1.0, "%")),
+        "": (1.0, "%"),
+        "‰": (0.1, "%"),
+    },
+    Metric.THROUGHPUT: {
+        **dict.fromkeys(("", "rps", "qps", "/sec", "/second", "req/s", "requests/s", "per second"), (1.0, "/s")),
+        **dict.fromkeys(("/m", "/min", "/minute", "rpm", "per minute"), (1 / 60, "/s")),
+    },
+}
+"""Units that people write: how many of ours they make, and ours."""
+
+
+def _suggestion(parts: _Parts) -> str:
+    """Repair every part at once; tell it only if the repaired text is without a mistake."""
+    meant = _repaired(parts)
+    return f"; did you mean '{_built(meant).text}'?" if meant and not _complaint(meant) else ""
+
+
+def _repaired(parts: _Parts) -> _Parts | None:
+    subject = _repaired_subject(parts.subject)
+    if not _SUBJECT.fullmatch(subject):
+        return None
+    metric, _ = _metric(subject)
+    number, unit = _repaired_limit(parts, metric)
+    return _Parts(subject, _FORMS[metric].sign, number, unit)
+
+
+def _repaired_subject(subject: str) -> str:
+    lowered = subject.lower().strip()
+    prefix, name = ("call.", lowered.removeprefix("call.").strip()) if lowered.startswith("call.") else ("", lowered)
+    name = re.sub(r"^(?:p|percentile|q)?\s*([0-9]+(?:\.[0-9]{1,3})?)\s*(?:p|th|%)?\s*(?:percentile)?$", r"p\1", name)
+    name = _MEANT.get(name, name)
+    return name if name == "throughput" else prefix + name
+
+
+def _repaired_limit(parts: _Parts, metric: Metric) -> tuple[str, str]:
+    number = re.sub(r"[,_](?=[0-9]{3}(?![0-9]))", "", parts.number).replace(",", ".")
+    number = f"0{number}" if number.startswith(".") else number
+    unit = _unit(parts).lower()
+    if unit in _FORMS[metric].units or not _NUMBER.fullmatch(number):
+        return number, unit
+    factor, ours = _CONVERSIONS[metric].get(parts.unit.lower(), (1.0, parts.unit))
+    if metric is Metric.ERRORS and not unit and float(number) < 1:  # a ratio was meant
+        factor = 100.0
+    return f"{float(number) * factor:.9f}", ours

@@ -1,0 +1,57 @@
+"""What was counted about one arm in one stretch of time. It holds counts and decides nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Counts of one arm over `seconds` of time.
+
+    `requests` finished, or are already known to be too slow: a request that hangs is counted against a limit as its age
+    crosses it. `aborted` ones (the client went away) are apart from them. `over` maps a limit in seconds to how many
+    requests took strictly longer; it is exact, and it decides. `quantiles` maps 0.95 to seconds; it comes from a sketch
+    and is for people.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    aborted: int = 0
+    seconds: float = 0.0
+    over: Mapping[float, int] = field(default_factory=dict)
+    quantiles: Mapping[float, float] = field(default_factory=dict)
+
+    @property
+    def error_rate(self) -> float:
+        """Errors a request, 0 to 1; 0 without requests."""
+        return self.errors / self.requests if self.requests else 0.0
+
+    @property
+    def rate(self) -> float:
+        """Requests a second; 0 when no time has passed."""
+        return self.requests / self.seconds if self.seconds else 0.0
+
+    def __add__(self, other: Tally) -> Tally:
+        """Join what two arms, or two processes, saw of the same seconds.
+
+        Only limits that both have counted stay exact, so only they are kept; quantiles cannot be added and are dropped.
+        """
+        limits = self.over.keys() | other.over.keys()
+        if self.requests and other.requests:
+            limits = self.over.keys() & other.over.keys()
+        return Tally(
+            requests=self.requests + other.requests,
+            errors=self.errors + other.errors,
+            aborted=self.aborted + other.aborted,
+            seconds=max(self.seconds, other.seconds),
+            over={limit: self.over.get(limit, 0) + other.over.get(limit, 0) for limit in sorted(limits)},
+        )
+
+
+EMPTY: Final = Tally()
+"""Nothing was seen."""
