@@ -1,0 +1,82 @@
+"""The only place that knows every adapter: turns a URL and settings into a `Canary`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
+
+from canary_sdk.clock import SYSTEM_CLOCK
+from canary_sdk.errors import CanaryError
+from canary_sdk.runtime.client import Canary
+
+if TYPE_CHECKING:
+    from canary_sdk.clock import Clock
+    from canary_sdk.measure.arena import Arena
+    from canary_sdk.ports import FlagStore
+
+URL_VARIABLE: Final = "CANARY_URL"
+ENVIRONMENT_VARIABLE: Final = "CANARY_ENVIRONMENT"
+DEFAULT_URL: Final = "sqlite:///canary.db"
+DEFAULT_ENVIRONMENT: Final = "production"
+
+
+def connect(
+    url: str | None = None,
+    *,
+    environment: str | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+    background: bool = True,
+) -> Canary:
+    """Return a `Canary` over the store at `url`; nothing is opened or started before it is first used.
+
+    `url` is `sqlite:///relative.db`, `sqlite:////absolute.db` or `memory:`; CANARY_URL if omitted, else
+    `sqlite:///canary.db`. `environment` is CANARY_ENVIRONMENT if omitted, else "production". `background` False starts
+    no thread: call `tick()` yourself. Raises `CanaryError` for a URL that no store answers to.
+    """
+    from canary_sdk.telemetry.log import LogSink
+
+    url = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
+    environment = environment or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_ENVIRONMENT
+    store, identity = _open_store(url)
+
+    def open_arena() -> Arena:
+        from canary_sdk.measure.arena import Arena, default_path
+
+        return Arena.open(default_path(identity, environment) if identity else None)
+
+    from canary_sdk.stores.repository import DocumentRepository
+
+    canary = Canary(
+        DocumentRepository(store, environment),
+        environment=environment,
+        open_arena=open_arena,
+        clock=clock,
+        background=background,
+    )
+    canary.subscribe(LogSink())
+    return canary
+
+
+def _open_store(url: str) -> tuple[FlagStore, str]:
+    """Return the store and what identifies it on this host; a store that nobody else can see has no identity."""
+    parts = urlsplit(url)
+    match parts.scheme:
+        case "memory":
+            from canary_sdk.stores.memory import MemoryStore
+
+            return MemoryStore(), ""
+        case "sqlite":
+            from canary_sdk.stores.sqlite import SQLiteStore
+
+            path = _sqlite_path(url, parts.netloc, parts.path)
+            return SQLiteStore(path), f"sqlite:{os.path.realpath(path)}"
+    expected = "sqlite:///file.db, sqlite:////absolute/file.db or memory:"
+    raise CanaryError(f"no store answers to {url!r}: expected {expected}")
+
+
+def _sqlite_path(url: str, netloc: str, path: str) -> str:
+    if netloc or not path.strip("/"):
+        msg = f"{url}: expected three slashes for a relative path (sqlite:///file.db), four for an absolute one"
+        raise CanaryError(msg)
+    return unquote(path[1:])

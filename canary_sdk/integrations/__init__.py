@@ -1,0 +1,1 @@
+"""Where the package meets other people's frameworks."""

@@ -1,0 +1,405 @@
+"""`Canary`: the object an application holds. It joins the flag table, the guard, the monitor and the ticker.
+
+Constructing one opens nothing, so it is cheap at import time and safe before a fork. The first evaluation or request of
+a process wakes it: the arena is mapped, the flags are loaded, the one background thread is started. A forked child
+starts cold and wakes by itself.
+
+Threads: every method may be called from any thread. `is_enabled`, `evaluate` and `value` never raise, take no lock and
+do no I/O once the process is awake.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+
+from canary_sdk.clock import SYSTEM_CLOCK
+from canary_sdk.core import breaker as breakers
+from canary_sdk.core.evaluation import Evaluation, Reason, compile_flag
+from canary_sdk.errors import CanaryError, StoreError
+from canary_sdk.runtime.failures import Failures
+from canary_sdk.runtime.guard import Guard
+from canary_sdk.runtime.monitor import Monitor
+from canary_sdk.runtime.scope import Scope, Units
+from canary_sdk.runtime.status import Status
+from canary_sdk.runtime.table import ColdTable, Table, resolver
+from canary_sdk.runtime.ticker import Ticker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from os import PathLike
+    from types import TracebackType
+    from typing import Self
+
+    from canary_sdk.clock import Clock
+    from canary_sdk.core.breaker import Breaker
+    from canary_sdk.core.events import Event
+    from canary_sdk.measure.arena import Arena
+    from canary_sdk.ports import AuditRow, EventSink, Repository, Stored
+    from canary_sdk.runtime.guard import Decision
+    from canary_sdk.runtime.scope import Subject, Unit
+    from canary_sdk.runtime.table import Context
+
+P = ParamSpec("P")
+R = TypeVar("R")
+V = TypeVar("V", bool, int, float, str)
+
+POLL_S: Final = 1.0
+"""How often the store's version is looked at."""
+CLOSE_S: Final = 2.0
+"""How long `close` waits for the background thread."""
+MOST_EVENTS: Final = 1_024
+"""Events that wait to be told; the oldest are dropped first."""
+
+
+class Canary:
+    """Flags, measurement and automatic rollback of one application in one environment."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        *,
+        environment: str,
+        open_arena: Callable[[], Arena],
+        clock: Clock = SYSTEM_CLOCK,
+        actor: str = "",
+        background: bool = True,
+    ) -> None:
+        """Join the parts; use `connect` instead. `background` False starts no thread: call `tick` yourself."""
+        self.environment = environment
+        self.failures = Failures()
+        self.units = Units(clock, self._wake)
+        self._repository = repository
+        self._open_arena = open_arena
+        self._clock = clock
+        self._actor = actor or f"pid {os.getpid()}"
+        self._background = background
+        self._sinks: tuple[EventSink, ...] = ()
+        self._cool_down()
+        _LIVE.add(self)
+
+    # --- flags -------------------------------------------------------------------------------------------------------
+
+    def is_enabled(self, flag_key: str, context: Context = None) -> bool:
+        """Return whether the flag is on for this targeting key or `EvaluationContext`; False if it is not known."""
+        try:
+            return self._table[flag_key](context).enabled
+        except Exception as error:  # noqa: BLE001 - never raises into the application
+            return self._answer_failure(flag_key, error).enabled
+
+    def evaluate(self, flag_key: str, context: Context = None) -> Evaluation:
+        """Return value, variant and reason."""
+        try:
+            return self._table[flag_key](context)
+        except Exception as error:  # noqa: BLE001 - never raises into the application
+            return self._answer_failure(flag_key, error)
+
+    def value(self, flag_key: str, context: Context = None, *, default: V) -> V:
+        """Return the flag's value, or `default` where there is none.
+
+        That is: the flag is not known, its evaluation failed, or its value is of another type than `default`.
+        """
+        value = self.evaluate(flag_key, context).value
+        if type(value) is type(default):
+            return value
+        if value is not None:
+            self.failures.note(
+                f"value of {flag_key}",
+                f"the flag holds {value!r}, the default is {default!r}",
+                "Make the default's type that of the flag; the default was served",
+            )
+        return default
+
+    def feature(
+        self,
+        flag_key: str,
+        *,
+        fallback: Callable[..., object] | None = None,
+        key: str | None = None,
+        expected: tuple[type[BaseException], ...] = (),
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Decorate a function, method or coroutine function.
+
+        It is called if the flag is on, else `fallback` with the same arguments (without one, the call returns None).
+        `key` names the parameter that holds the targeting key; without it the unit of work's own key is used. An
+        exception is an error of the arm unless it is `expected`. Raises `CanaryError` at decoration for a `key` that
+        the function does not have.
+        """
+        from canary_sdk.runtime.feature import decorate
+
+        def decorator(candidate: Callable[P, R]) -> Callable[P, R]:
+            return decorate(
+                candidate,
+                fallback=fallback,
+                key=key,
+                expected=expected,
+                decide=lambda targeting_key: self.evaluate(flag_key, targeting_key),
+                units=self.units,
+            )
+
+        return decorator
+
+    def scope(self, name: str, *, key: Subject = None, expected: tuple[type[BaseException], ...] = ()) -> Scope:
+        """Open a unit of work that is no HTTP request, for `with` or `async with`; `key` is its targeting key."""
+        return Scope(self.units, name, key, expected)
+
+    def current_unit(self) -> Unit | None:
+        """Return the unit of work that is open here, if there is one."""
+        return self.units.current()
+
+    # --- control -----------------------------------------------------------------------------------------------------
+
+    def apply(
+        self, config: Mapping[str, object] | PathLike[str] | str, *, actor: str = "", reason: str = "applied"
+    ) -> int:
+        """Declare flags and policy from a TOML file's path or a dictionary and return the store's version.
+
+        Idempotent; all or nothing. Flags that are not mentioned are left alone. Raises `ConfigError` with every mistake
+        found, `StoreError` if the store fails.
+        """
+        version = self._repository.apply(config, actor=actor or self._actor, reason=reason, at=self._clock.wall())
+        if self._is_awake:
+            self._load()
+        return version
+
+    def kill(self, flag_key: str, *, reason: str, actor: str = "") -> None:
+        """Switch a flag off until `release`. It is off in this process and on this host even if the store then fails.
+
+        Raises `CanaryError` for an unknown flag, `StoreError` if the store does not take it; the background goes on
+        trying.
+        """
+        self._operate(flag_key, lambda old: breakers.kill(old, reason, self._clock.wall()), actor, reason)
+
+    def release(self, flag_key: str, *, reason: str = "released", actor: str = "") -> None:
+        """Let go of the kill switch. A breaker that had tripped stays tripped. Raises as `kill`."""
+        self._operate(flag_key, lambda old: breakers.release(old, self._clock.wall()), actor, reason)
+
+    def reset(self, flag_key: str, *, reason: str = "reset", actor: str = "") -> None:
+        """Clear a tripped breaker: the candidate is served again. Raises as `kill`."""
+        self._operate(flag_key, lambda old: breakers.reset(old, self._clock.wall()), actor, reason)
+
+    def audit(self, flag_key: str | None = None, *, limit: int = 100) -> tuple[AuditRow, ...]:
+        """Return who changed what, newest first. Raises `StoreError`."""
+        return self._repository.audit(flag_key, limit)
+
+    def subscribe(self, sink: EventSink) -> None:
+        """Tell `sink` of every event from now on, on the background thread."""
+        self._sinks = (*self._sinks, sink)
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """Return a frozen snapshot of everything this process knows."""
+        self._wake()
+        return Status(
+            environment=self.environment,
+            version=self._table.version,
+            flags=self._monitor.status(self._guard),
+            breakers_unsaved=len(self._guard.unsaved),
+            open_units=self._monitor.open_units,
+            dropped=self.units.dropped,
+            failures=self.failures.counts,
+            stale=self._stale,
+            private=self._arena.private_reason,
+            ticking=self._ticker is not None and self._ticker.is_alive,
+            at=self._clock.wall(),
+        )
+
+    # --- the background ----------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Do one turn of the background work: fold, judge, refresh, save, tell. Never raises; one turn at a time."""
+        if not self._turn.acquire(blocking=False):
+            return
+        try:
+            self._wake()
+            for step in (self._fold, self._judge, self._refresh, self._save, self._tell):
+                self._contained(step)
+        finally:
+            self._turn.release()
+
+    def close(self) -> None:
+        """Stop the background, fold and tell what is left, and let go of the store. Bounded; idempotent."""
+        if self._is_awake and not self._closed:
+            self._closed = True
+            if self._ticker is not None:
+                self._ticker.stop(CLOSE_S)
+            self.tick()
+            self._arena.close()
+        self._repository.close()
+
+    def __enter__(self) -> Self:
+        """Use as a context manager."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Show environment, version and what is off."""
+        held = [key for key, each in self._guard.breakers.items() if each.guard_bits] if self._is_awake else []
+        return f"<Canary {self.environment} version {self._table.version}{', off: ' + ' '.join(held) if held else ''}>"
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _cool_down(self) -> None:
+        """Forget everything that belongs to one process.
+
+        Runs at construction and in a forked child, so it takes no lock and does no I/O.
+        """
+        self._waking = threading.RLock()
+        self._loading = threading.Lock()
+        self._turn = threading.Lock()
+        self._events: deque[Event] = deque(maxlen=MOST_EVENTS)
+        self._is_awake = self._closed = False
+        self._ticker: Ticker | None = None
+        self._stale = ""
+        self._store_due = 0.0
+        self._table: Table = ColdTable(self._wake)
+        self.units.cool_down()
+
+    def _wake(self) -> Table:
+        """Start this process: map the arena, load the flags, start the thread. Once; the first caller does it."""
+        if self._is_awake:
+            return self._table
+        with self._waking:
+            if not self._is_awake:
+                self._arena = self._open_arena()
+                self._guard = Guard(self._arena.guard, self._arena.flag_slot)
+                self._monitor = Monitor(self.units, self._arena, self._clock)
+                self._table = Table({}, (), 0)
+                self._contained(self._load)
+                self._is_awake = True
+                self.units.warm_up()
+                self._start_ticker()
+        return self._table
+
+    def _start_ticker(self) -> None:
+        if not self._background:
+            return
+        ticker = Ticker(self.tick, self.failures)
+        try:
+            ticker.start()
+            self._ticker = ticker
+        except RuntimeError as error:
+            self.failures.note(
+                "starting the background thread", error, "Nothing is judged in this process unless tick() is called"
+            )
+
+    def _load(self) -> None:
+        """Take over what the store holds, in one swap."""
+        with self._loading:
+            stored = self._repository.load()
+            for name, why in stored.damaged.items():
+                self.failures.note(
+                    f"reading {name}", why, "Correct it with apply(); until then the last good one serves"
+                )
+            self._guard.adopt(stored.breakers, stored.version)
+            self._table = self._compile(stored)
+            self._monitor.watch(self._table.flags, stored.policy)
+            self._stale = ""
+
+    def _compile(self, stored: Stored) -> Table:
+        old = self._table.flags
+        probe = stored.policy.probe_percent or 0.0
+        flags = {key: compile_flag(flag, probe) for key, flag in stored.flags.items()}
+        flags |= {key: flag for key, flag in old.items() if f"flag {key}" in stored.damaged}
+        guard = self._guard
+        resolvers = (
+            (key, resolver(flag, guard.view, guard.slot_of(key), self.units.current)) for key, flag in flags.items()
+        )
+        return Table(flags, resolvers, stored.version)
+
+    def _answer_failure(self, flag_key: str, error: Exception) -> Evaluation:
+        """Serve the baseline where an evaluation failed, and say so once."""
+        flag = self._table.flags.get(flag_key)
+        if flag is None:
+            self.failures.note(
+                f"evaluating {flag_key}", "there is no such flag", "Declare it with apply(); the default was served"
+            )
+            return Evaluation(flag_key, None, "", Reason.ERROR)
+        self.failures.note(
+            f"evaluating {flag_key}",
+            error,
+            "The targeting key must be a str or an EvaluationContext; the default was served",
+        )
+        baseline = flag.tripped
+        return Evaluation(flag_key, baseline.value, baseline.variant, Reason.ERROR, enabled=baseline.enabled)
+
+    def _operate(self, flag_key: str, decision: Callable[[Breaker], Decision], actor: str, reason: str) -> None:
+        if flag_key not in self._wake():
+            known = ", ".join(sorted(self._table)) or "none at all"
+            msg = f"there is no flag {flag_key!r} in this store; it has {known}"
+            raise CanaryError(msg)
+        self._events.extend(self._guard.decide(flag_key, decision))
+        self._save_breakers(actor or self._actor, reason)
+
+    def _save_breakers(self, actor: str, reason: str) -> None:
+        unsaved = self._guard.unsaved
+        if unsaved:
+            version = self._repository.save_breakers(unsaved, actor=actor, reason=reason, at=self._clock.wall())
+            self._guard.saved(unsaved, version)
+
+    def _contained(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except StoreError as error:
+            self._stale = str(error)
+            self._store_due = self._clock.monotonic() + POLL_S
+            self.failures.note("reaching the store", error, "What was served before is still being served")
+        except Exception as error:  # noqa: BLE001 - one failing step must not stop the others
+            self.failures.note(step.__name__.strip("_"), error, "The next tick tries again; please report this")
+
+    def _fold(self) -> None:
+        self._monitor.fold()
+
+    def _judge(self) -> None:
+        self._events.extend(self._monitor.judge(self._guard))
+
+    def _refresh(self) -> None:
+        now = self._clock.monotonic()
+        if now < self._store_due:
+            return
+        self._store_due = now + POLL_S
+        if self._repository.version() != self._table.version:
+            self._load()
+        self._stale = ""
+
+    def _save(self) -> None:
+        if not self._stale or self._store_due <= self._clock.monotonic():
+            self._save_breakers(self._actor, "judged")
+
+    def _tell(self) -> None:
+        while self._events:
+            event = self._events.popleft()
+            for sink in self._sinks:
+                try:
+                    sink.handle(event)
+                except Exception as error:  # noqa: BLE001 - a sink is somebody else's code
+                    self.failures.note(f"telling {type(sink).__name__}", error, "Other sinks were told")
+
+
+_LIVE: weakref.WeakSet[Canary] = weakref.WeakSet()
+"""Everybody who must start cold in a forked child and be closed at exit."""
+
+
+def _cool_children() -> None:
+    for canary in _LIVE:
+        canary._cool_down()  # noqa: SLF001 - this module's own class
+
+
+def _close_all() -> None:
+    for canary in list(_LIVE):
+        canary.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_cool_children)
+atexit.register(_close_all)

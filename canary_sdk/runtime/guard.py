@@ -1,0 +1,81 @@
+"""Who may serve its candidate: the breakers, and the byte a flag that every evaluation looks at.
+
+The bytes live in the arena, so that every worker of the host sees a change at its next evaluation, with no message
+sent. A decision swaps the state and sets the byte first; telling and saving come afterwards and are somebody else's
+work.
+
+Threads: any thread may decide; a lock is held for the swap only, never across I/O or anybody's code.
+"""
+
+from __future__ import annotations
+
+import threading
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from canary_sdk.core.breaker import Breaker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from canary_sdk.core.events import Event
+
+    Decision = tuple[Breaker, tuple[Event, ...]]
+
+
+class Guard:
+    """The breakers of one process and their guard bytes."""
+
+    def __init__(self, view: memoryview, slot_of: Callable[[str], int]) -> None:
+        """Guard the flags whose byte in `view` is at `slot_of(flag_key)`; slot 0 belongs to nobody."""
+        self.view = view
+        self.slot_of = slot_of
+        self._breakers: dict[str, Breaker] = {}
+        self._unsaved: dict[str, Breaker] = {}
+        self._saved_at: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def breakers(self) -> Mapping[str, Breaker]:
+        """All breakers that were ever touched, as of now."""
+        return MappingProxyType(dict(self._breakers))
+
+    @property
+    def unsaved(self) -> Mapping[str, Breaker]:
+        """Breakers whose newest state is not in the store yet."""
+        return MappingProxyType(dict(self._unsaved))
+
+    def breaker(self, flag_key: str) -> Breaker:
+        """Return the breaker of a flag; a flag that was never judged has a closed one."""
+        return self._breakers.get(flag_key) or Breaker(flag_key)
+
+    def decide(self, flag_key: str, decision: Callable[[Breaker], Decision]) -> tuple[Event, ...]:
+        """Swap the breaker for what `decision` makes of it, set the byte, and return the events to tell."""
+        with self._lock:
+            before = self.breaker(flag_key)
+            after, events = decision(before)
+            self._set(flag_key, after)
+            if after.guard_bits != before.guard_bits or events:
+                self._unsaved[flag_key] = after
+        return events
+
+    def adopt(self, stored: Mapping[str, Breaker], version: int) -> None:
+        """Take over what the store says at `version`, except where this process knows better."""
+        with self._lock:
+            for flag_key, breaker in stored.items():
+                if flag_key not in self._unsaved and self._saved_at.get(flag_key, 0) <= version:
+                    self._set(flag_key, breaker)
+
+    def saved(self, breakers: Mapping[str, Breaker], version: int) -> None:
+        """Note that these states are in the store since `version`."""
+        with self._lock:
+            for flag_key, breaker in breakers.items():
+                self._saved_at[flag_key] = version
+                if self._unsaved.get(flag_key) is breaker:
+                    del self._unsaved[flag_key]
+
+    def _set(self, flag_key: str, breaker: Breaker) -> None:
+        self._breakers[flag_key] = breaker
+        slot = self.slot_of(flag_key)
+        if slot:
+            self.view[slot] = breaker.guard_bits

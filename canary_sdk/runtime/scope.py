@@ -1,0 +1,186 @@
+"""The unit of work: what latency and outcome belong to, and which flags it met.
+
+A unit is the HTTP request if one is open, else a `scope`, else the decorated call itself. It is a dictionary from flag
+key to (evaluation, targeting key): the first evaluation of a flag is pinned here, so one unit never sees two variants.
+It goes into the ring when it *opens*, so that one that hangs can be seen hanging; it is only read, never written, by
+others.
+
+Threads: `Units.open` and the context variable may be used from any thread or task; a unit is written by the work it
+describes. Tasks and threads that inherit the context share the unit.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final
+
+from canary_sdk.measure.ring import Ring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Token
+
+    from canary_sdk.clock import Clock
+    from canary_sdk.core.evaluation import Evaluation
+
+    Call = tuple[Evaluation, float, bool]
+    Subject = str | Callable[[], str | None] | None
+
+UNDECIDED: Final = 0
+FAILED: Final = 1
+ABORTED: Final = 2
+
+RING_CAPACITY: Final = 65_536
+"""Units kept between two ticks: ten times a second, so about 600,000 requests a second before one is dropped."""
+
+
+class Unit(dict[str, "tuple[Evaluation, str | None]"]):
+    """One unit of work in progress or finished. Times are monotonic seconds; 0.0 means "not yet".
+
+    `outcome` is UNDECIDED until the work itself says FAILED or ABORTED; `status` is the HTTP status if there is one.
+    """
+
+    __slots__ = ("ended", "in_request", "outcome", "responded", "started", "status", "streamed", "subject")
+
+    started: float
+    responded: float
+    ended: float
+    status: int
+    outcome: int
+    streamed: bool
+    in_request: bool
+    subject: Subject
+
+    def met_candidate(self, flag_key: str) -> bool:
+        """Whether the split gave this unit the flag's candidate."""
+        mark = self.get(flag_key)
+        return mark is not None and mark[0].is_candidate
+
+    def finish(self, ended: float, outcome: int = UNDECIDED) -> None:
+        """Stop the clock. The end is written last: whoever sees it sees a whole unit."""
+        self.outcome = outcome
+        self.subject = None
+        self.ended = ended
+
+
+class Units:
+    """Opens units of work and hands them, with the decorated calls, to the background.
+
+    `open(subject)` starts a unit and records it; `calls(call)` records one decorated call. Both are bound to this
+    process's rings by `warm_up`, and wake the process up first while it is cold.
+    """
+
+    open: Callable[[Subject], Unit]
+    record_call: Callable[[Call], None]
+
+    def __init__(self, clock: Clock, wake: Callable[[], None]) -> None:
+        """Start cold: the first unit of a process calls `wake`."""
+        self.now = clock.monotonic
+        self._wake = wake
+        self.variable: ContextVar[Unit | None] = ContextVar("canary_unit", default=None)
+        self.current = self.variable.get
+        self.cool_down()
+
+    def cool_down(self) -> None:
+        """Forget this process's rings: at the start, and in a forked child, where the parent's units are not ours."""
+        self.ring: Ring[Unit] = Ring(RING_CAPACITY)
+        self.call_ring: Ring[Call] = Ring(RING_CAPACITY)
+
+        def open_cold(subject: Subject = None) -> Unit:
+            self._wake()
+            return _opener(self.ring.append, self.now)(subject)
+
+        def record_cold(call: Call) -> None:
+            self._wake()
+            self.call_ring.append(call)
+
+        self.open = open_cold
+        self.record_call = record_cold
+
+    def warm_up(self) -> None:
+        """Take the short way from now on. Called once the process is awake."""
+        self.open = _opener(self.ring.append, self.now)
+        self.record_call = self.call_ring.append
+
+    def open_request(self, subject: Subject = None) -> Unit:
+        """Open a unit that is an HTTP request: scopes inside it join it."""
+        unit = self.open(subject)
+        unit.in_request = True
+        return unit
+
+    def enter(self, unit: Unit) -> Token[Unit | None]:
+        """Make `unit` the current one."""
+        return self.variable.set(unit)
+
+    def leave(self, token: Token[Unit | None]) -> None:
+        """Go back to what was current before; where a server closes in another context, to nothing."""
+        try:
+            self.variable.reset(token)
+        except ValueError:
+            self.variable.set(None)
+
+
+def _opener(append: Callable[[Unit], None], now: Callable[[], float]) -> Callable[[Subject], Unit]:
+    def open_unit(subject: Subject = None) -> Unit:
+        unit = Unit()
+        unit.responded = unit.ended = 0.0
+        unit.status = unit.outcome = 0
+        unit.streamed = unit.in_request = False
+        unit.subject = subject
+        unit.started = now()
+        append(unit)
+        return unit
+
+    return open_unit
+
+
+class Scope:
+    """A unit of work that is no HTTP request: a job, a message, a script's step. For `with` and `async with`.
+
+    Inside an open HTTP request it joins that request; inside another scope it is a unit of its own.
+    """
+
+    __slots__ = ("_expected", "_subject", "_token", "_unit", "_units", "name")
+
+    def __init__(
+        self, units: Units, name: str, subject: Subject, expected: tuple[type[BaseException], ...] = ()
+    ) -> None:
+        """Remember what to open; nothing is opened yet. `expected` exceptions are no errors."""
+        self.name = name
+        self._units = units
+        self._subject = subject
+        self._expected = expected
+        self._unit: Unit | None = None
+        self._token: Token[Unit | None] | None = None
+
+    def __enter__(self) -> Unit | None:
+        """Open the unit of work and make it current."""
+        current = self._units.current()
+        if current is not None and current.in_request and not current.ended:
+            return current
+        self._unit = self._units.open(self._subject)
+        self._token = self._units.enter(self._unit)
+        return self._unit
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Close it: an unexpected exception is an error, a cancellation is an abort."""
+        if self._unit is None or self._token is None:
+            return
+        self._unit.finish(self._units.now(), outcome_of(kind, self._expected))
+        self._units.leave(self._token)
+        self._unit = self._token = None
+
+    async def __aenter__(self) -> Unit | None:
+        """Open the unit of work and make it current."""
+        return self.__enter__()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Close it."""
+        self.__exit__(kind, error, trace)
+
+
+def outcome_of(kind: type[BaseException] | None, expected: tuple[type[BaseException], ...] = ()) -> int:
+    """Classify how work ended: what is no `Exception` (cancellation, exit, interrupt) went away, it did not fail."""
+    if kind is None or issubclass(kind, expected):
+        return UNDECIDED
+    return FAILED if issubclass(kind, Exception) else ABORTED

@@ -1,0 +1,48 @@
+"""A frozen look at everything: what the command line, the terminal and the reports show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from canary_sdk.core.breaker import Breaker
+    from canary_sdk.core.flags import Flag
+    from canary_sdk.core.judge import Verdict
+    from canary_sdk.core.tally import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class FlagStatus:
+    """One flag: its configuration, its breaker, the last verdict, and both arms in the last interval.
+
+    `apart` is what met the flag without being decided by the split; while the flag is off, that is everybody.
+    """
+
+    flag: Flag
+    breaker: Breaker
+    verdict: Verdict | None
+    candidate: Tally
+    baseline: Tally
+    apart: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One process's view, at one moment. `version` is the store's that is being served, 0 if none could be read."""
+
+    environment: str
+    version: int
+    flags: Mapping[str, FlagStatus]
+    breakers_unsaved: int
+    open_units: int
+    dropped: int
+    failures: Mapping[str, int]
+    stale: str
+    """Why the store cannot be read, or empty when what is served is current."""
+    private: str
+    """Why the arena is not shared with other workers, or empty when it is."""
+    ticking: bool
+    at: float

@@ -1,0 +1,1 @@
+"""Where events go: the log, and whatever else an operator reads."""
