@@ -85,6 +85,24 @@ class FlagTripped(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TripWithheld(Event):
+    """The breaker would have opened, but automatic rollback is not enabled; the candidate is still being served."""
+
+    reason: str
+    verdict: Verdict
+
+    @property
+    def severity(self) -> Severity:
+        """Somebody should look."""
+        return Severity.WARNING
+
+    @property
+    def sentence(self) -> str:
+        """What would have been switched off, and why."""
+        return f"{self.flag_key} would have been switched off, had automatic rollback been enabled: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FlagKilled(Event):
     """A person pulled the kill switch."""
 
@@ -136,6 +154,18 @@ class ProbeStarted(Event):
     def sentence(self) -> str:
         """Who is probed."""
         return f"{self.flag_key} is probed with {self.percent:g} % of its users"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeExpired(Event):
+    """A probe found no answer in its time: the breaker is open again, and another probe follows later."""
+
+    after_s: float
+
+    @property
+    def sentence(self) -> str:
+        """How long it was tried, and that it is off."""
+        return f"{self.flag_key} is off again: its probe found no answer in {self.after_s:.0f} s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
