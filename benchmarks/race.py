@@ -1,0 +1,50 @@
+"""How the benchmarks measure: statements race each other in one process, in shuffled rounds, and the minimum counts.
+
+The ratio of two statements of one race can be compared between machines; nanoseconds cannot. Every result says when,
+where and by which command it was made.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import random
+import sys
+import timeit
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROUNDS = 25
+LOOPS = 20_000
+EMPTY = "pass"
+
+
+def race(statements: Mapping[str, str], names: Mapping[str, object], *, loops: int = LOOPS) -> dict[str, float]:
+    """Return the nanoseconds of each statement, over those of an empty loop; `names` are its globals."""
+    runs = {name: timeit.Timer(code, globals=dict(names)) for name, code in {EMPTY: EMPTY, **statements}.items()}
+    best = dict.fromkeys(runs, float("inf"))
+    order = list(runs)
+    shuffle = random.Random(0).shuffle
+    for _ in range(ROUNDS):
+        shuffle(order)
+        for name in order:
+            best[name] = min(best[name], runs[name].timeit(loops))
+    return {name: (best[name] - best[EMPTY]) / loops * 1e9 for name in statements}
+
+
+def publish(question: str, results: Mapping[str, float], *, baseline: str) -> None:
+    """Print the results as JSON: nanoseconds, and the ratio of each to the baseline of the same race."""
+    report = {
+        "question": question,
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "command": " ".join(["python", *sys.orig_argv[1:]]),
+        "baseline": baseline,
+        "nanoseconds": {name: round(value, 1) for name, value in results.items()},
+        "ratio": {name: round(value / results[baseline], 2) for name, value in results.items()},
+    }
+    print(json.dumps(report, indent=2))

@@ -1,0 +1,71 @@
+"""The public face, pinned: a name that is added, renamed or lost is a decision, and is taken here."""
+
+from __future__ import annotations
+
+import importlib
+import types
+
+import pytest
+
+APPROVED = {
+    "canary_sdk": [
+        "Canary",
+        "CanaryError",
+        "ConfigError",
+        "Evaluation",
+        "EvaluationContext",
+        "Reason",
+        "StaleWrite",
+        "StoreError",
+        "connect",
+    ],
+    "canary_sdk.integrations.asgi": ["CanaryMiddleware"],
+    "canary_sdk.integrations.wsgi": ["CanaryMiddleware"],
+    "canary_sdk.testing": ["ManualClock"],
+}
+
+CANARY = [
+    "apply",
+    "audit",
+    "close",
+    "current_unit",
+    "environment",
+    "evaluate",
+    "failures",
+    "feature",
+    "is_enabled",
+    "kill",
+    "release",
+    "reset",
+    "scope",
+    "status",
+    "subscribe",
+    "tick",
+    "units",
+    "value",
+]
+
+
+def public(names: object) -> list[str]:
+    """Return the names of an object that do not begin with an underscore, sorted."""
+    return sorted(name for name in dir(names) if not name.startswith("_"))
+
+
+@pytest.mark.parametrize("module", APPROVED)
+def test_a_module_offers_what_was_approved(module: str) -> None:
+    """A public module offers the approved names, and every one of them is there."""
+    offered = importlib.import_module(module)
+    assert sorted(offered.__all__) == APPROVED[module]
+    assert [name for name in offered.__all__ if not hasattr(offered, name)] == []
+
+
+def test_nothing_else_looks_public() -> None:
+    """Beside the approved names the package shows its own modules only."""
+    package = importlib.import_module("canary_sdk")
+    others = set(public(package)) - set(APPROVED["canary_sdk"])
+    assert [name for name in others if not isinstance(getattr(package, name), types.ModuleType)] == []
+
+
+def test_a_canary_offers_what_was_approved(canary: object) -> None:
+    """A `Canary` has the approved methods and attributes, and no other public one."""
+    assert public(canary) == CANARY
