@@ -110,16 +110,17 @@ _NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 
 
 class _Form(NamedTuple):
-    """How a metric is written: its sign, and each unit with how many of it make one second, one whole, one a second."""
+    """How a metric is written: its sign, each unit with how many of it make ours, and what the sign means."""
 
     sign: str
     units: dict[str, int]
+    must: str
 
 
 _FORMS: Final = {
-    Metric.LATENCY: _Form("<", {"ms": 1000, "s": 1}),
-    Metric.ERRORS: _Form("<", {"%": 100}),
-    Metric.THROUGHPUT: _Form(">", {"/s": 1}),
+    Metric.LATENCY: _Form("<", {"ms": 1000, "s": 1}, "latency must stay below its limit"),
+    Metric.ERRORS: _Form("<", {"%": 100}, "errors must stay below their limit"),
+    Metric.THROUGHPUT: _Form(">", {"/s": 1}, "throughput must stay above its limit"),
 }
 _EXAMPLES: Final = "'p95 < 500ms', 'errors < 1%' or 'throughput > 50/s'"
 
@@ -218,14 +219,12 @@ def _about_percentile(written: str, percentile: float) -> str:
 
 
 def _about_form(parts: _Parts, metric: Metric, call: str | None) -> str:
-    sign, units = _FORMS[metric]
+    sign, units, must = _FORMS[metric]
     expected = " or ".join(f"'{unit}'" for unit in units)
     if metric is Metric.THROUGHPUT and call:
         return f"found {parts.subject!r}, expected 'throughput': it belongs to the whole service, never to one call"
     if parts.sign != sign:
-        return (
-            f"found {parts.sign!r}, expected {sign!r}: {metric} is kept {'above' if sign == '>' else 'below'} a limit"
-        )
+        return f"found {parts.sign!r}, expected {sign!r}: {must}"
     if not _NUMBER.fullmatch(parts.number):
         found = repr(parts.number + parts.unit) if parts.number or parts.unit else "nothing"
         return f"found {found} as the limit, expected a number such as 500 or 0.5"
