@@ -1,0 +1,276 @@
+"""The arena: monotone counters an arm and guard bytes a flag, in one file that all processes of a host share.
+
+Every process counts in a segment of its own, which nobody else writes; a reader adds the segments up and takes
+differences. A process that dies leaves its counters behind, and its successor goes on from them, so no sum ever goes
+down. `canary_sdk.measure.layout` draws the file, `canary_sdk.measure.mapping` opens it.
+
+Nothing here raises into an application. What cannot be shared is kept in this process's memory instead, still counted
+and still readable here; `private_reason` says why there is no file, and `refused` counts what found no room in it.
+
+Threads: one thread a process counts, reads, beats and closes, the ticker's; any may use `arm`, `flag_slot`, `guard`.
+Processes: an arena belongs to the process that opened it. A forked child opens an arena of its own, and forgets or
+closes the inherited one: there, `heartbeat` returns False and `close` gives nothing back.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from array import array
+from collections import Counter
+from contextlib import contextmanager, nullcontext, suppress
+from operator import add
+from typing import TYPE_CHECKING, Final
+
+import mmh3
+
+from canary_sdk.clock import SYSTEM_CLOCK
+from canary_sdk.measure import layout, mapping
+from canary_sdk.measure.arm import Arm
+from canary_sdk.measure.counters import CELLS, WRITES, Counters, nanoseconds
+from canary_sdk.measure.layout import ARM, BLOCK, WORD, cell_of, size_of
+from canary_sdk.measure.segment import Segment, claim
+
+if TYPE_CHECKING:
+    import mmap
+    from collections.abc import Iterable, Iterator
+
+    from canary_sdk.clock import Clock
+
+_FLAGS: Final = layout.FLAG_DIRECTORY.offset // WORD
+_ARMS: Final = layout.ARM_DIRECTORY.offset // WORD
+_ARM_WORDS: Final = size_of(ARM) // WORD
+_ARM_LIMITS: Final = cell_of(ARM, "limits")
+_ARM_NAME: Final = cell_of(ARM, "name")
+_BLOCKS: Final = layout.BLOCKS.offset // WORD
+_UNTOUCHED: Final = bytes(layout.SEGMENTS)
+
+
+class Arena:
+    """The counters and guard bytes of one store and environment on this host.
+
+    Memory: of the file 0.6 MB, and 8.25 KiB an arm and process that counts; the rest of its 1.1 GB is a hole.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        """Map the file at `path`; without one, or where it cannot be had, memory of this process alone."""
+        self.path = os.fspath(path) if path is not None else None
+        self.private_reason = ""
+        self.refused: Counter[str] = Counter()
+        self._clock = clock
+        self._pid = os.getpid()
+        self._fd: int | None = None
+        self._segment: Segment | None = None
+        self._arms: dict[str, Arm] = {}
+        self._lock = threading.Lock()
+        memory = memoryview(self._map())
+        self._words = memory.cast("Q")
+        self._bytes = memory
+        self.guard: memoryview = memory[layout.GUARD.offset : layout.GUARD.offset + layout.FLAGS]
+
+    def flag_slot(self, flag_key: str) -> int:
+        """Return the number of a flag's guard byte, allocated at first sight; 0 if there is no room.
+
+        Cost: a hash and a few reads; a file lock at first sight on this host. Never for a request to wait for.
+        """
+        digest = _digest(flag_key)
+        slot = self._find(_FLAGS, 1, digest, range(1, layout.FLAGS))
+        if slot is not None and self._words[_FLAGS + slot] == digest:
+            return slot
+        with suppress(OSError), self._held():
+            slot = self._find(_FLAGS, 1, digest, range(1, layout.FLAGS))
+            if slot is not None:
+                self._words[_FLAGS + slot] = digest
+                return slot
+        self.refused["flags"] += 1
+        return 0
+
+    def arm(self, name: str, limits: Iterable[float] = ()) -> Arm:
+        """Return the arm of that name, held against at least these limits in seconds; always the same object.
+
+        An arm or a limit for which the directory has no room is counted in `refused`: such an arm is counted in this
+        process only, such a limit not at all. Cost: as `flag_slot`.
+        """
+        wanted = [nanoseconds(limit) for limit in limits]
+        arm = self._arms.get(name)
+        if arm is None or not set(wanted) <= set(arm.limits_ns):
+            arm = self._entered(name, wanted)
+        return arm
+
+    def names(self) -> list[str]:
+        """Return the names in the directory, for people: long ones are cut off."""
+        heads = range(_ARMS, _ARMS + layout.ARMS * _ARM_WORDS, _ARM_WORDS)
+        names = [bytes(self._words[head + _ARM_NAME : head + _ARM_WORDS]) for head in heads if self._words[head]]
+        return [name.rstrip(b"\0").decode(errors="replace") for name in names]
+
+    def read(self, arm: Arm) -> Counters:
+        """Add up what all processes, alive or dead, have counted on an arm.
+
+        The same object as before if nothing has changed. Cost: a slice for an arm that nobody has touched, a word a
+        touched segment for an idle one, else O(cells) a touched segment.
+        """
+        views = self._views(arm)
+        state = (*arm.limits_ns, *(view[WRITES] for view in views))
+        if state != arm.last_read[0]:
+            arm.last_read = (state, Counters(_added(views), arm.limits_ns))
+        return arm.last_read[1]
+
+    def heartbeat(self) -> bool:
+        """Give a sign of life. False: the file is gone, or this is a fork; the owner had better open a new arena.
+
+        The counters of a new arena start anew: its owner asks again for slots and arms, and starts new windows.
+        """
+        if self._pid != os.getpid():
+            return False
+        if self._segment is not None:
+            if self._segment.is_ours:
+                self._segment.beat(self._now_ns())
+            else:
+                self._leave_segment()
+        return self._fd is None or self.path is None or mapping.is_at(self._fd, self.path)
+
+    def close(self) -> None:
+        """Give the segment back; its counters stay. Bounded, and done once. What is mapped stays readable."""
+        if self._segment is not None:
+            self._segment.give_back()
+        self._leave_segment()
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def _block(self, arm: Arm) -> memoryview:
+        """Return the block in which this process counts an arm, ready to be touched."""
+        try:
+            return self._shared_block(arm)
+        except OSError:
+            self.refused["blocks"] += self._fd is not None
+        arm.private = arm.private or memoryview(bytearray(size_of(BLOCK))).cast("Q")
+        return arm.private
+
+    def _map(self) -> mmap.mmap:
+        if self.path is None:
+            self.private_reason = "no file was asked for"
+            return mapping.private()
+        try:
+            self._fd, memory = mapping.share(self.path, self._clock)
+        except (OSError, ValueError) as problem:
+            self.private_reason = str(problem)
+            return mapping.private()
+        return memory
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Exclude other threads and processes. Raises: OSError, when that takes too long."""
+        with self._lock, mapping.hold(self._fd, self._clock) if self._fd is not None else nullcontext():
+            yield
+
+    def _find(self, base: int, stride: int, digest: int, slots: range) -> int | None:
+        """Return the slot with this hash, else the free one where it belongs, else None; by linear probing."""
+        for step in range(len(slots)):
+            slot = slots[(digest + step) % len(slots)]
+            if self._words[base + slot * stride] in {0, digest}:
+                return slot
+        return None
+
+    def _entered(self, name: str, wanted: Iterable[int]) -> Arm:
+        """Return the arm, entered in the directory with its limits if there is room and its lock can be had."""
+        try:
+            with self._held():
+                arm = self._arms.get(name) or self._arms.setdefault(name, Arm(name, self._arm_index(name), self._block))
+                arm.hold_against(self._limits(arm, wanted))
+        except OSError:
+            self.refused["arms"] += 1
+            arm = self._arms.setdefault(name, Arm(name, None, self._block))
+        return arm
+
+    def _arm_index(self, name: str) -> int | None:
+        digest = _digest(name)
+        index = self._find(_ARMS, _ARM_WORDS, digest, range(layout.ARMS))
+        if index is None:
+            self.refused["arms"] += 1
+            return None
+        head = _ARMS + index * _ARM_WORDS
+        if not self._words[head]:
+            written = name.encode()[: layout.NAME_BYTES].ljust(layout.NAME_BYTES, b"\0")
+            start = (head + _ARM_NAME) * WORD
+            self._bytes[start : start + layout.NAME_BYTES] = written
+            self._words[head] = digest
+        return index
+
+    def _limits(self, arm: Arm, wanted: Iterable[int]) -> tuple[int, ...]:
+        """Put the wanted limits into free cells of the arm's record, and return all of them."""
+        cells = memoryview(array("Q", arm.limits_ns))
+        if arm.index is not None:
+            start = _ARMS + arm.index * _ARM_WORDS + _ARM_LIMITS
+            cells = self._words[start : start + layout.LIMITS]
+        for limit in wanted:
+            room = [cell for cell, taken in enumerate(cells) if taken in {0, limit}]
+            if room:
+                cells[room[0]] = limit
+            else:
+                self.refused["limits"] += 1
+        return tuple(cells)
+
+    def _views(self, arm: Arm) -> list[memoryview]:
+        """Return all blocks of an arm that may be touched: in the file, and the private one of this process."""
+        views = [] if arm.private is None else [arm.private]
+        if arm.index is not None:
+            start = layout.TOUCHED.offset + arm.index * layout.SEGMENTS
+            touched = bytes(self._bytes[start : start + layout.SEGMENTS])
+            if touched != _UNTOUCHED:
+                views += [self._block_at(segment, arm.index) for segment, there in enumerate(touched) if there]
+        return views
+
+    def _shared_block(self, arm: Arm) -> memoryview:
+        """Return the arm's block in this process's segment. Raises: OSError, when there is no room for it."""
+        if self._fd is None or arm.index is None:
+            raise mapping.Refused("there is no file, or no record of this arm in it")
+        segment = self._claimed()
+        touched = layout.TOUCHED.offset + arm.index * layout.SEGMENTS + segment
+        if not self._bytes[touched]:
+            mapping.back(self._fd, _block_start(segment, arm.index) * WORD, CELLS * WORD)
+            self._bytes[touched] = 1
+        return self._block_at(segment, arm.index)
+
+    def _block_at(self, segment: int, index: int) -> memoryview:
+        start = _block_start(segment, index)
+        return self._words[start : start + CELLS]
+
+    def _claimed(self) -> int:
+        """Return the number of this process's segment. Raises: OSError, when there is none."""
+        if self._segment is None:
+            with self._held():
+                self._segment = claim(self._words, self._now_ns())
+        if self._segment is None:
+            raise mapping.Refused(f"{layout.SEGMENTS} processes count in this arena already")
+        return self._segment.number
+
+    def _leave_segment(self) -> None:
+        self._segment = None
+        for arm in list(self._arms.values()):
+            arm.let_go()
+
+    def _now_ns(self) -> int:
+        return int(self._clock.monotonic() * 1e9)
+
+    def __repr__(self) -> str:
+        kept = f"private: {self.private_reason}" if self.private_reason else self.path
+        return f"<Arena {kept}, {len(self._arms)} arms, refused {dict(self.refused)}>"
+
+
+def _block_start(segment: int, index: int) -> int:
+    return _BLOCKS + (segment * layout.ARMS + index) * CELLS
+
+
+def _digest(name: str) -> int:
+    """Return the 64 bits that stand for a name; never 0, which means free."""
+    digest: int = mmh3.hash64(name, signed=False)[0]
+    return digest or 1
+
+
+def _added(views: list[memoryview]) -> tuple[int, ...]:
+    """Add blocks up, each read from its beginning to its end, a word at a time."""
+    cells = [0] * CELLS
+    for view in views:
+        cells = list(map(add, cells, view.tolist()))
+    return tuple(cells)
