@@ -41,9 +41,10 @@ def connect(
     store, identity = _open_store(url)
 
     def open_arena() -> Arena:
-        from canary_sdk.measure.arena import Arena, default_path
+        from canary_sdk.measure.arena import Arena
+        from canary_sdk.measure.mapping import default_path
 
-        return Arena.open(default_path(identity, environment) if identity else None)
+        return Arena(default_path(identity, environment) if identity else None, clock=clock)
 
     from canary_sdk.stores.repository import DocumentRepository
 
@@ -61,16 +62,15 @@ def connect(
 def _open_store(url: str) -> tuple[FlagStore, str]:
     """Return the store and what identifies it on this host; a store that nobody else can see has no identity."""
     parts = urlsplit(url)
-    match parts.scheme:
-        case "memory":
-            from canary_sdk.stores.memory import MemoryStore
+    if parts.scheme == "memory":
+        from canary_sdk.stores.memory import MemoryStore
 
-            return MemoryStore(), ""
-        case "sqlite":
-            from canary_sdk.stores.sqlite import SQLiteStore
+        return MemoryStore(), ""
+    if parts.scheme == "sqlite":
+        from canary_sdk.stores.sqlite import SQLiteStore
 
-            path = _sqlite_path(url, parts.netloc, parts.path)
-            return SQLiteStore(path), f"sqlite:{os.path.realpath(path)}"
+        path = _sqlite_path(url, parts.netloc, parts.path)
+        return SQLiteStore(path), f"sqlite:{os.path.realpath(path)}"
     expected = "sqlite:///file.db, sqlite:////absolute/file.db or memory:"
     raise CanaryError(f"no store answers to {url!r}: expected {expected}")
 

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from canary_sdk.clock import SYSTEM_CLOCK
 from canary_sdk.core import breaker as breakers
+from canary_sdk.core.breaker import AutoRollback
 from canary_sdk.core.evaluation import Evaluation, Reason, compile_flag
 from canary_sdk.errors import CanaryError, StoreError
+from canary_sdk.ports import Stored
 from canary_sdk.runtime.failures import Failures
 from canary_sdk.runtime.guard import Guard
 from canary_sdk.runtime.monitor import Monitor
@@ -36,11 +38,10 @@ if TYPE_CHECKING:
     from typing import Self
 
     from canary_sdk.clock import Clock
-    from canary_sdk.core.breaker import Breaker
+    from canary_sdk.core.breaker import Breaker, Decision
     from canary_sdk.core.events import Event
     from canary_sdk.measure.arena import Arena
-    from canary_sdk.ports import AuditRow, EventSink, Repository, Stored
-    from canary_sdk.runtime.guard import Decision
+    from canary_sdk.ports import AuditRow, EventSink, Repository
     from canary_sdk.runtime.scope import Subject, Unit
     from canary_sdk.runtime.table import Context
 
@@ -54,6 +55,8 @@ CLOSE_S: Final = 2.0
 """How long `close` waits for the background thread."""
 MOST_EVENTS: Final = 1_024
 """Events that wait to be told; the oldest are dropped first."""
+NOTHING_STORED: Final = Stored(0, {}, AutoRollback(), {}, {})
+"""What is served before a store was ever read."""
 
 
 class Canary:
@@ -79,6 +82,11 @@ class Canary:
         self._actor = actor or f"pid {os.getpid()}"
         self._background = background
         self._sinks: tuple[EventSink, ...] = ()
+        self._is_awake = self._closed = False
+        self._stored = NOTHING_STORED
+        self._arena: Arena
+        self._guard: Guard
+        self._monitor: Monitor
         self._cool_down()
         _LIVE.add(self)
 
@@ -201,7 +209,7 @@ class Canary:
             flags=self._monitor.status(self._guard),
             breakers_unsaved=len(self._guard.unsaved),
             open_units=self._monitor.open_units,
-            dropped=self.units.dropped,
+            dropped=self._monitor.dropped,
             failures=self.failures.counts,
             stale=self._stale,
             private=self._arena.private_reason,
@@ -274,12 +282,20 @@ class Canary:
                 self._arena = self._open_arena()
                 self._guard = Guard(self._arena.guard, self._arena.flag_slot)
                 self._monitor = Monitor(self.units, self._arena, self._clock)
-                self._table = Table({}, (), 0)
+                self._install(NOTHING_STORED)
                 self._contained(self._load)
                 self._is_awake = True
                 self.units.warm_up()
                 self._start_ticker()
         return self._table
+
+    def _renew_arena(self) -> None:
+        """Go on in a new arena when the old one's file is gone; its windows start anew, what is off stays off."""
+        with self._loading:
+            self._arena = self._open_arena()
+            self._guard.move(self._arena.guard, self._arena.flag_slot)
+            self._monitor = Monitor(self.units, self._arena, self._clock)
+            self._install(self._stored)
 
     def _start_ticker(self) -> None:
         if not self._background:
@@ -301,10 +317,15 @@ class Canary:
                 self.failures.note(
                     f"reading {name}", why, "Correct it with apply(); until then the last good one serves"
                 )
-            self._guard.adopt(stored.breakers, stored.version)
-            self._table = self._compile(stored)
-            self._monitor.watch(self._table.flags, stored.policy)
+            self._install(stored)
             self._stale = ""
+
+    def _install(self, stored: Stored) -> None:
+        """Serve and watch these flags from the next evaluation on."""
+        self._stored = stored
+        self._guard.adopt(stored.breakers, stored.version)
+        self._table = self._compile(stored)
+        self._monitor.watch(self._table.flags, stored.policy)
 
     def _compile(self, stored: Stored) -> Table:
         old = self._table.flags
@@ -358,6 +379,8 @@ class Canary:
             self.failures.note(step.__name__.strip("_"), error, "The next tick tries again; please report this")
 
     def _fold(self) -> None:
+        if not self._arena.heartbeat():
+            self._renew_arena()
         self._monitor.fold()
 
     def _judge(self) -> None:

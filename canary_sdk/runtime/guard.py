@@ -18,9 +18,8 @@ from canary_sdk.core.breaker import Breaker
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from canary_sdk.core.breaker import Decision
     from canary_sdk.core.events import Event
-
-    Decision = tuple[Breaker, tuple[Event, ...]]
 
 
 class Guard:
@@ -34,6 +33,13 @@ class Guard:
         self._unsaved: dict[str, Breaker] = {}
         self._saved_at: dict[str, int] = {}
         self._lock = threading.Lock()
+
+    def move(self, view: memoryview, slot_of: Callable[[str], int]) -> None:
+        """Guard in another arena from now on: what is off stays off."""
+        with self._lock:
+            self.view, self.slot_of = view, slot_of
+            for flag_key, breaker in self._breakers.items():
+                self._set(flag_key, breaker)
 
     @property
     def breakers(self) -> Mapping[str, Breaker]:

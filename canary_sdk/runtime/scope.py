@@ -73,7 +73,7 @@ class Units:
     open: Callable[[Subject], Unit]
     record_call: Callable[[Call], None]
 
-    def __init__(self, clock: Clock, wake: Callable[[], None]) -> None:
+    def __init__(self, clock: Clock, wake: Callable[[], object]) -> None:
         """Start cold: the first unit of a process calls `wake`."""
         self.now = clock.monotonic
         self._wake = wake

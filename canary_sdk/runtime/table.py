@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from canary_sdk.core.breaker import PROBING
 from canary_sdk.core.evaluation import EvaluationContext
-from canary_sdk.runtime.guard import PROBING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -1,0 +1,152 @@
+"""Turns finished units and calls into counters: takes them from the rings, one arm for each flag they met.
+
+Units that are still open are kept, and counted against latency limits as their age crosses them, so that a request
+which hangs is seen hanging. Work is cut into small pieces with a pause between, so that no other thread waits long for
+it.
+
+Threads: the ticker's only.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from canary_sdk.measure.sketch import bin_of
+from canary_sdk.runtime.scope import ABORTED, FAILED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from canary_sdk.clock import Clock
+    from canary_sdk.core.evaluation import Role
+    from canary_sdk.core.slo import Of
+    from canary_sdk.measure.arena import Arena
+    from canary_sdk.measure.arm import Arm
+    from canary_sdk.runtime.scope import Unit, Units
+
+    Limits = Mapping[tuple[str, Of], tuple[float, ...]]
+    Progress = dict[str, int]
+
+PIECE: Final = 256
+"""Records folded before other threads are let in."""
+MOST_OPEN: Final = 65_536
+"""Open units kept under watch; the oldest is let go first, and counted as dropped."""
+SERVER_ERROR: Final = 500
+
+
+class Folder:
+    """Folds one process's rings into its segment of the arena."""
+
+    def __init__(self, units: Units, arena: Arena, clock: Clock) -> None:
+        """Fold the rings that `units` has now."""
+        self._units = units.ring
+        self._calls = units.call_ring
+        self._arena = arena
+        self._now = clock.monotonic
+        self._pause = clock.pause
+        self._open: deque[tuple[Unit, Progress]] = deque()
+        self._arms: dict[tuple[str, Role, Of], Arm] = {}
+        self._limits: Limits = {}
+        self._let_go = 0
+
+    @property
+    def open_units(self) -> int:
+        """How many units of work are open and under watch."""
+        return len(self._open)
+
+    @property
+    def dropped(self) -> int:
+        """Units and calls that were never counted because there was no room for them."""
+        return self._units.dropped + self._calls.dropped + self._let_go
+
+    def hold_against(self, limits: Limits) -> None:
+        """Count requests over these limits (seconds) from now on, by flag key and kind."""
+        self._limits = limits
+        self._arms.clear()
+
+    def arm(self, flag_key: str, role: Role, of: Of) -> Arm:
+        """Return the arm that counts one side of a flag; entered into the arena at first sight."""
+        name = (flag_key, role, of)
+        arm = self._arms.get(name)
+        if arm is None:
+            arm = self._arms[name] = self._arena.arm(f"{flag_key}/{role}/{of}", self._limits.get((flag_key, of), ()))
+        return arm
+
+    def fold(self) -> None:
+        """Count everything that has finished since the last time."""
+        self._piecewise(len(self._open), self._fold_open)
+        self._piecewise(self._units.capacity, self._fold_new)
+        self._piecewise(self._calls.capacity, self._fold_calls)
+
+    def _piecewise(self, most: int, fold_piece: Callable[[], bool]) -> None:
+        """Fold piece by piece until there is no more, or `most` records are done."""
+        for done in range(0, most, PIECE):
+            if done:
+                self._pause(0)
+            if not fold_piece():
+                return
+
+    def _fold_open(self) -> bool:
+        for _ in range(min(PIECE, len(self._open))):
+            unit, progress = self._open.popleft()
+            if not self._settle(unit, progress):
+                self._open.append((unit, progress))
+        return True
+
+    def _fold_new(self) -> bool:
+        units = self._units.drain(PIECE)
+        for unit in units:
+            progress: Progress = {}
+            if not self._settle(unit, progress):
+                self._open.append((unit, progress))
+        while len(self._open) > MOST_OPEN:
+            self._open.popleft()
+            self._let_go += 1
+        return len(units) == PIECE
+
+    def _fold_calls(self) -> bool:
+        calls = self._calls.drain(PIECE)
+        for evaluation, seconds, failed in calls:
+            arm = self.arm(evaluation.flag_key, evaluation.role, "call")
+            arm.finish(seconds, bin_of(seconds), error=failed)
+        return len(calls) == PIECE
+
+    def _settle(self, unit: Unit, progress: Progress) -> bool:
+        """Count a unit that has ended and return True; one that is open against the limits that its age has crossed.
+
+        The age is read before the end: a unit that is seen open at an age was open at that age.
+        """
+        now = self._now()
+        if not unit.ended:
+            if unit and not (unit.streamed and unit.responded):
+                self._watch_age(unit, now - unit.started, progress)
+            return False
+        if unit:
+            self._count(unit, progress)
+        return True
+
+    def _watch_age(self, unit: Unit, age_s: float, progress: Progress) -> None:
+        for flag_key, (evaluation, _) in list(unit.items()):
+            arm = self.arm(flag_key, evaluation.role, "unit")
+            progress[flag_key] = arm.overdue(age_s, progress.get(flag_key, 0))
+
+    def _count(self, unit: Unit, progress: Progress) -> None:
+        response_start_s = unit.responded - unit.started if unit.responded else 0.0
+        duration_s = response_start_s if unit.streamed and unit.responded else unit.ended - unit.started
+        index = bin_of(duration_s)
+        error = unit.outcome == FAILED or unit.status >= SERVER_ERROR
+        for flag_key, (evaluation, _) in list(unit.items()):
+            arm = self.arm(flag_key, evaluation.role, "unit")
+            counted = progress.get(flag_key, 0)
+            if unit.outcome == ABORTED and not counted:
+                arm.abort()
+            else:
+                arm.finish(
+                    duration_s,
+                    index,
+                    counted,
+                    error=error,
+                    response_start_s=response_start_s,
+                    stream=unit.streamed,
+                )

@@ -1,0 +1,195 @@
+"""Watches the flags that have promises to keep: reads their arms, asks the judge, and lets the breakers decide.
+
+What it decides reaches evaluations through the guard before anybody is told. Threads: the ticker's only, but for
+`status`, which may be asked from any.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from canary_sdk.core import breaker as breakers
+from canary_sdk.core.breaker import State
+from canary_sdk.core.evaluation import Role
+from canary_sdk.core.judge import Arms, judge
+from canary_sdk.core.slo import limits_of
+from canary_sdk.core.tally import EMPTY
+from canary_sdk.measure.window import Window
+from canary_sdk.runtime.fold import Folder
+from canary_sdk.runtime.status import FlagStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from canary_sdk.clock import Clock
+    from canary_sdk.core.breaker import AutoRollback, Breaker, Decision
+    from canary_sdk.core.evaluation import CompiledFlag
+    from canary_sdk.core.events import Event
+    from canary_sdk.core.flags import Flag
+    from canary_sdk.core.judge import Verdict
+    from canary_sdk.core.slo import Of
+    from canary_sdk.core.tally import Tally
+    from canary_sdk.measure.arena import Arena
+    from canary_sdk.runtime.guard import Guard
+    from canary_sdk.runtime.scope import Units
+
+SLICE_S: Final = 1.0
+"""About how long one slice of a window is."""
+SHOWN: Final = (0.5, 0.95, 0.99)
+"""Quantiles that are always shown, whatever the SLOs ask for."""
+ALL_ROLES: Final = tuple(Role)
+
+
+class Watch:
+    """One flag under watch: a window of one interval for each of its arms, and what was found last."""
+
+    def __init__(self, flag: Flag, policy: AutoRollback) -> None:
+        """Start watching; the first `slide` is where the first interval begins."""
+        self.flag = flag
+        self.verdict: Verdict | None = None
+        self._policy = policy
+        kinds: tuple[Of, ...] = ("unit", "call") if any(slo.of == "call" for slo in flag.slos) else ("unit",)
+        self.limits = {(flag.key, of): limits_of(flag.slos, policy.tolerance, of) for of in kinds}
+        self._quantiles = sorted({*SHOWN, *(slo.quantile for slo in flag.slos if slo.quantile)})
+        self._slices = slices_of(policy)
+        self._fresh = -1
+        self._windows = {(role, of): Window(self._slices) for of in kinds for role in Role}
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a whole interval has passed since the last decision."""
+        return self._fresh >= self._slices
+
+    def slide(self, folder: Folder, arena: Arena, now: float) -> None:
+        """Read the arms and let the windows move on by one slice."""
+        self._fresh += 1
+        for (role, of), window in self._windows.items():
+            window.push(arena.read(folder.arm(self.flag.key, role, of)), now)
+
+    def tally(self, *roles: Role, of: Of = "unit") -> Tally:
+        """Return what these arms did together in the last interval."""
+        windows = [self._windows[role, of] for role in roles if (role, of) in self._windows]
+        limits = self.limits.get((self.flag.key, of), ())
+        return sum((window.tally(limits, self._quantiles) for window in windows), EMPTY)
+
+    def decide(self, breaker: Breaker, now: float, at: float) -> Decision:
+        """Judge the last interval and return what becomes of the breaker."""
+        self._fresh = 0
+        if breaker.state is State.OPEN:
+            return self._decide_open(breaker, now, at)
+        self.verdict = self._judge(self._arms("unit"), self._arms("call"))
+        after, events = breakers.observe(breaker, self.verdict, self._policy, now, at)
+        ended, more = breakers.end_probe(after, self._policy, now, at)
+        return ended, events + more
+
+    def _decide_open(self, breaker: Breaker, now: float, at: float) -> Decision:
+        """Look at the whole traffic: did taking the flag back help, and is it time for a probe?"""
+        self.verdict = self._judge(Arms(self.tally(*ALL_ROLES)), Arms(self.tally(*ALL_ROLES, of="call")))
+        after, events = breakers.observe_service(breaker, self.verdict, self._policy, now, at)
+        probing, more = breakers.start_probe(after, self._policy, now, at)
+        return probing, events + more
+
+    def _arms(self, of: Of) -> Arms:
+        baseline = self.tally(Role.BASELINE, of=of)
+        return Arms(self.tally(Role.CANDIDATE, of=of), baseline if baseline.requests else None)
+
+    def _judge(self, unit: Arms, call: Arms) -> Verdict:
+        return judge(
+            self.flag.slos,
+            unit,
+            call=call,
+            total=self.tally(*ALL_ROLES),
+            share=self.flag.rollout / 100,
+            tolerance=self._policy.tolerance,
+            min_samples=self._policy.min_samples,
+        )
+
+
+class Monitor:
+    """Folds, slides and judges for one process."""
+
+    def __init__(self, units: Units, arena: Arena, clock: Clock) -> None:
+        """Watch nothing yet."""
+        self._arena = arena
+        self._clock = clock
+        self._folder = Folder(units, arena, clock)
+        self._flags: Mapping[str, CompiledFlag] = {}
+        self._watches: dict[str, Watch] = {}
+        self._policy: AutoRollback | None = None
+        self._slice_due = 0.0
+
+    @property
+    def open_units(self) -> int:
+        """Units of work that are open and under watch."""
+        return self._folder.open_units
+
+    @property
+    def dropped(self) -> int:
+        """Units and calls that were never counted."""
+        return self._folder.dropped
+
+    def watch(self, flags: Mapping[str, CompiledFlag], policy: AutoRollback) -> None:
+        """Watch these flags from now on. Windows are kept where neither promises nor policy changed."""
+        now = self._clock.monotonic()
+        kept = self._watches if policy == self._policy else {}
+        watches: dict[str, Watch] = {}
+        for key, compiled in flags.items():
+            flag, old = compiled.flag, kept.get(key)
+            if old is not None and old.flag.slos == flag.slos:
+                old.flag = flag
+                watches[key] = old
+            elif flag.slos:
+                watches[key] = Watch(flag, policy)
+        if policy != self._policy:
+            self._policy = policy
+            self._slice_due = now + _slice_s(policy)
+        self._flags = flags
+        self._folder.hold_against({name: limits for watch in watches.values() for name, limits in watch.limits.items()})
+        for key, watch in watches.items():
+            if watch is not kept.get(key):
+                watch.slide(self._folder, self._arena, now)
+        self._watches = watches
+
+    def fold(self) -> None:
+        """Count what has finished since the last time."""
+        self._folder.fold()
+
+    def judge(self, guard: Guard) -> list[Event]:
+        """Slide the windows and judge what is due. The guard is set before this returns; the events are to be told."""
+        now, at = self._clock.monotonic(), self._clock.wall()
+        self._slide(now)
+        events: list[Event] = []
+        for key, watch in self._watches.items():
+            if watch.is_due and (watch.flag.rollout > 0 or guard.breaker(key).guard_bits):
+                events += guard.decide(key, partial(watch.decide, now=now, at=at))
+        return events
+
+    def status(self, guard: Guard) -> dict[str, FlagStatus]:
+        """Return every flag with its breaker, its last verdict and its arms in the last interval."""
+        return {key: self._status(compiled.flag, guard.breaker(key)) for key, compiled in self._flags.items()}
+
+    def _slide(self, now: float) -> None:
+        if self._policy is None or now < self._slice_due:
+            return
+        slice_s = _slice_s(self._policy)
+        on_time = self._slice_due + slice_s
+        self._slice_due = on_time if on_time > now else now + slice_s
+        for watch in self._watches.values():
+            watch.slide(self._folder, self._arena, now)
+
+    def _status(self, flag: Flag, breaker: Breaker) -> FlagStatus:
+        watch = self._watches.get(flag.key)
+        if watch is None:
+            return FlagStatus(flag, breaker, None, EMPTY, EMPTY, EMPTY)
+        candidate, baseline, apart = (watch.tally(role) for role in (Role.CANDIDATE, Role.BASELINE, Role.APART))
+        return FlagStatus(flag, breaker, watch.verdict, candidate, baseline, apart)
+
+
+def _slice_s(policy: AutoRollback) -> float:
+    return policy.interval_s / slices_of(policy)
+
+
+def slices_of(policy: AutoRollback) -> int:
+    """Return how often the arms are read in one interval: about once a second, at least once."""
+    return max(1, round(policy.interval_s / SLICE_S))

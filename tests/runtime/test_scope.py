@@ -1,0 +1,107 @@
+"""A unit of work pins what it was first told, and is opened, joined and closed where design says."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from canary_sdk.runtime.scope import ABORTED, FAILED, UNDECIDED
+
+if TYPE_CHECKING:
+    from canary_sdk import Canary
+    from canary_sdk.testing import ManualClock
+
+
+@pytest.fixture(autouse=True)
+def _flag(canary: Canary) -> None:
+    canary.apply({"flags": {"checkout": {"rollout": 50}}})
+
+
+def some_keys(canary: Canary) -> tuple[str, str]:
+    """Return a key that gets the candidate and one that does not."""
+    keys = [f"user-{number}" for number in range(100)]
+    on = next(key for key in keys if canary.is_enabled("checkout", key))
+    return on, next(key for key in keys if not canary.is_enabled("checkout", key))
+
+
+def test_one_unit_never_sees_two_variants(canary: Canary) -> None:
+    """The first answer holds for the whole unit, even for another key and after a kill in its middle."""
+    on, off = some_keys(canary)
+    with canary.scope("job", key=on):
+        assert canary.is_enabled("checkout")
+        assert canary.is_enabled("checkout", off)
+        canary.kill("checkout", reason="test")
+        assert canary.is_enabled("checkout", on)
+    assert not canary.is_enabled("checkout", on)
+
+
+def test_a_scope_inside_a_scope_is_a_unit_of_its_own(canary: Canary) -> None:
+    """A job that works for one tenant after another asks again for each of them."""
+    on, off = some_keys(canary)
+    with canary.scope("outer", key=off) as outer:
+        assert not canary.is_enabled("checkout")
+        with canary.scope("inner", key=on) as inner:
+            assert canary.is_enabled("checkout")
+        assert canary.current_unit() is outer is not inner
+        assert not canary.is_enabled("checkout")
+
+
+def test_a_scope_inside_a_request_joins_it(canary: Canary) -> None:
+    """What happens in a request belongs to the request."""
+    request = canary.units.open_request()
+    token = canary.units.enter(request)
+    with canary.scope("step") as unit:
+        assert unit is request
+    assert not request.ended
+    canary.units.leave(token)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [(None, UNDECIDED), (ValueError(), FAILED), (KeyError(), UNDECIDED), (KeyboardInterrupt(), ABORTED)],
+)
+def test_how_a_scope_ends_is_its_outcome(
+    canary: Canary, clock: ManualClock, error: BaseException | None, outcome: int
+) -> None:
+    """An exception is an error unless it was expected; what is no Exception went away."""
+    scope = canary.scope("job", expected=(LookupError,))
+    unit = scope.__enter__()
+    clock.advance(2)
+    scope.__exit__(type(error) if error else None, error, None)
+    assert unit is not None
+    assert (unit.outcome, unit.ended - unit.started) == (outcome, 2)
+
+
+async def test_a_scope_works_in_async_code(canary: Canary) -> None:
+    """`async with` opens and closes the same unit."""
+    async with canary.scope("job") as unit:
+        assert canary.current_unit() is unit is not None
+    assert canary.current_unit() is None
+    assert unit.ended
+
+
+def test_two_threads_of_one_unit_agree_while_the_flag_trips(canary: Canary) -> None:
+    """Threads that evaluate at the instant of a kill all get what the unit was told first."""
+    on, _ = some_keys(canary)
+    for _ in range(50):
+        with canary.scope("job"):
+            unit = canary.current_unit()
+            answers: list[bool] = []
+            barrier = threading.Barrier(4)
+
+            def ask(unit: object = unit, answers: list[bool] = answers, barrier: threading.Barrier = barrier) -> None:
+                canary.units.variable.set(unit)  # type: ignore[arg-type]
+                barrier.wait()
+                answers.extend(canary.is_enabled("checkout", on) for _ in range(3))
+
+            threads = [threading.Thread(target=ask) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            barrier.wait()
+            canary.kill("checkout", reason="test")
+            for thread in threads:
+                thread.join()
+        assert len(set(answers)) == 1
+        canary.release("checkout")
