@@ -1,0 +1,357 @@
+"""A store in one SQLite file, for all processes of one host. The only module that imports sqlite3.
+
+Tables: `store` (one row: the version), `document` (kind, key -> body, revision), `audit` (one row a real change). They
+are written in WAL mode, in immediate transactions that reach the disk before a commit is acknowledged, and are
+versioned by `PRAGMA user_version`. `PRAGMA application_id` marks the file as ours; any other database is refused. A new
+file gets the mode that the umask gives it, as do the `-wal` and `-shm` files beside it: whoever may write them owns the
+flags.
+
+Nothing crosses a fork. SQLite notes for each process which locks it holds on a file, and a forked child inherits the
+note without the locks: a connection that the child opens would hold none in truth, and what it commits would be lost as
+soon as the parent closes its own. So every connection is closed before a fork and opened again at the next use.
+
+On failure every method raises `StoreError` with the path, what is wrong and what to do; nothing is written by halves.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import weakref
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from canary_sdk.errors import StoreError
+from canary_sdk.ports import AuditRow, Document, Snapshot
+from canary_sdk.stores.revision import successor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from canary_sdk.ports import Change
+
+APPLICATION_ID: Final = 0x434E5259
+"""`CNRY`, in the header of the file."""
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        "CREATE TABLE store (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL) STRICT",
+        "INSERT INTO store (id, version) VALUES (1, 0)",
+        """
+        CREATE TABLE document (
+            kind TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, revision INTEGER NOT NULL,
+            PRIMARY KEY (kind, key)
+        ) STRICT
+        """,
+        """
+        CREATE TABLE audit (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            at REAL NOT NULL, actor TEXT NOT NULL, reason TEXT NOT NULL,
+            kind TEXT NOT NULL, key TEXT NOT NULL, before TEXT, after TEXT,
+            version INTEGER NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX audit_of_document ON audit (kind, key, id)",
+    ),
+)
+"""What leads from each schema version to the next. A row is never changed once it was released."""
+
+OLDEST_SQLITE: Final = (3, 37, 0)
+"""The first with STRICT tables."""
+
+_ADVICE: Final = {
+    sqlite3.SQLITE_BUSY: "somebody held it for the whole timeout; end the backup or the shell that does, and try again",
+    sqlite3.SQLITE_READONLY: "make the file and its folder writable for this user",
+    sqlite3.SQLITE_PERM: "make the file and its folder writable for this user",
+    sqlite3.SQLITE_CANTOPEN: "its folder must exist, and this user must be allowed to read and write there",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged; restore a backup, or move it away and apply the configuration again",
+    sqlite3.SQLITE_NOTADB: "this is no SQLite database; name another file, or move this one away",
+    sqlite3.SQLITE_FULL: "make room on the disk; nothing was written",
+    sqlite3.SQLITE_IOERR: "the disk failed; look at the system's log, and check the file before going on",
+}
+"""What to do, by SQLite's primary result code."""
+
+
+class SQLiteStore:
+    """Implements `ports.FlagStore` in the file at `path`.
+
+    Constructing opens nothing. Threads: any. Reading and writing have a connection and a lock each, held around SQL
+    only, so a reader never waits for a writer that waits.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, timeout_s: float = 5.0) -> None:
+        """Name the file, relative to the present working directory; `timeout_s` is how long to wait for others."""
+        if os.fspath(path) == ":memory:":
+            raise StoreError(":memory: is no file, and its connections would not see each other; use a MemoryStore")
+        self._file = _File(Path(path).absolute(), timeout_s)
+        self._reader = _Connection(self._file)
+        self._writer = _Connection(self._file)
+
+    def __repr__(self) -> str:
+        """Show the path."""
+        return f"<SQLiteStore {self._file.path}>"
+
+    def version(self) -> int:
+        """Return the version that `load` would return. Cost: one row, some microseconds once the file is open."""
+        with self._reader.use() as sql:
+            return _version(sql)
+
+    def load(self) -> Snapshot:
+        """Return every document at one version."""
+        with self._reader.use() as sql, _transaction(sql, "DEFERRED"):
+            rows = sql.execute("SELECT kind, key, body, revision FROM document ORDER BY kind, key")
+            return Snapshot(_version(sql), tuple(Document(*row) for row in rows))
+
+    def commit(self, changes: Sequence[Change], *, actor: str, reason: str, at: float) -> int:
+        """Apply all changes or none. Raises `StaleWrite`."""
+        with self._writer.use() as sql, _transaction(sql, "IMMEDIATE"):
+            version = _version(sql)
+            written = sum(_write(sql, change, (at, actor, reason), version + 1) for change in changes)
+            if not written:
+                return version
+            sql.execute("UPDATE store SET version = ?", (version + 1,))
+            return version + 1
+
+    def audit(self, *, kind: str | None = None, key: str | None = None, limit: int = 100) -> tuple[AuditRow, ...]:
+        """Return the newest audit rows first."""
+        with self._reader.use() as sql:
+            rows = sql.execute(
+                "SELECT id, at, actor, reason, kind, key, before, after, version FROM audit"
+                " WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR key = ?2) ORDER BY id DESC LIMIT ?3",
+                (kind, key, max(limit, 0)),
+            )
+            return tuple(AuditRow(*row) for row in rows)
+
+    def close(self) -> None:
+        """Close the file; idempotent. Using the store afterwards raises `StoreError`."""
+        self._reader.close()
+        self._writer.close()
+
+
+def _version(sql: sqlite3.Connection) -> int:
+    row = sql.execute("SELECT version FROM store").fetchone()
+    if row is None:
+        raise sqlite3.DatabaseError("the table `store` has lost its row")
+    return int(row[0])
+
+
+def _write(sql: sqlite3.Connection, change: Change, who: tuple[float, str, str], version: int) -> bool:
+    """Apply one change and audit it; tell whether there was anything to do."""
+    place = change.kind, change.key
+    row = sql.execute("SELECT body, revision FROM document WHERE kind = ? AND key = ?", place).fetchone()
+    old = Document(*place, *row) if row else None
+    new = successor(old, change)
+    if new is old:
+        return False
+    if new:
+        sql.execute("REPLACE INTO document (kind, key, body, revision) VALUES (?, ?, ?, ?)", _columns(new))
+    else:
+        sql.execute("DELETE FROM document WHERE kind = ? AND key = ?", place)
+    sql.execute(
+        "INSERT INTO audit (at, actor, reason, kind, key, before, after, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (*who, *place, old and old.body, new and new.body, version),
+    )
+    return True
+
+
+def _columns(document: Document) -> tuple[str, str, str, int]:
+    return document.kind, document.key, document.body, document.revision
+
+
+@contextmanager
+def _transaction(sql: sqlite3.Connection, kind: str) -> Iterator[None]:
+    """Commit what is done inside, or undo it."""
+    sql.execute(f"BEGIN {kind}")
+    try:
+        yield
+        sql.execute("COMMIT")
+    finally:
+        if sql.in_transaction:
+            sql.execute("ROLLBACK")
+
+
+@dataclass(slots=True)
+class _File:
+    """The file that both connections of a store mean. `was_there` guards against serving an empty one in its place."""
+
+    path: Path
+    timeout_s: float
+    was_there: bool = False
+
+    def identity(self) -> tuple[int, int] | None:
+        """Return which file is at the path now, None if there is none."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+
+class _Connection:
+    """One connection, opened at first use and again after whatever closed it; its lock admits one thread at a time."""
+
+    def __init__(self, file: _File) -> None:
+        self._file = file
+        self._identity: tuple[int, int] | None = None
+        self._lock = threading.Lock()
+        self._sql: sqlite3.Connection | None = None
+        self._closed = False
+        _CONNECTIONS.add(self)
+
+    @contextmanager
+    def use(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection. Raises `StoreError`, also for whatever SQLite raises inside."""
+        with self._lock, _explained(self._file.path):
+            if self._closed:
+                raise StoreError(f"{self._file.path}: this store is closed")
+            yield self._opened()
+
+    def close(self) -> None:
+        """Close for good."""
+        with self._lock, _explained(self._file.path):
+            self._closed = True
+            self._let_go()
+
+    def _opened(self) -> sqlite3.Connection:
+        """Return a connection to the file that is at the path now, be it another one than before."""
+        if self._sql is not None and self._identity != self._file.identity():
+            self._let_go()
+        if self._sql is None:
+            self._sql = _open(self._file)
+            self._identity = self._file.identity()
+        return self._sql
+
+    def _let_go(self) -> None:
+        if self._sql is not None:
+            self._sql.close()
+            self._sql = None
+
+    # --- around a fork ---
+
+    def pause(self) -> bool:
+        """Close until `resume`; False if whoever uses it does not come to an end in time."""
+        if not self._lock.acquire(timeout=PAUSE_S):
+            return False
+        with suppress(sqlite3.Error):
+            self._let_go()
+        return True
+
+    def resume(self) -> None:
+        """Let it be opened again."""
+        self._lock.release()
+
+    def abandon(self) -> None:
+        """In a child that was forked in the middle of a use: begin anew and never touch what the parent is using."""
+        if self._sql is not None:
+            _INHERITED.append(self._sql)
+            self._sql = None
+        self._lock = threading.Lock()
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what SQLite raises into what an operator can act on."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        raise StoreError(
+            f"{path}: {error}; {_ADVICE.get(code, 'check the file with `PRAGMA integrity_check`')}"
+        ) from error
+    except UnicodeEncodeError as error:
+        raise StoreError(f"{path}: {error.object!r} holds half a character and cannot be stored") from error
+
+
+# --- the schema ---
+
+
+def _open(file: _File) -> sqlite3.Connection:
+    """Open the file, and make it if it was never there."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise StoreError(f"{file.path}: this Python has SQLite {sqlite3.sqlite_version}, expected 3.37 or later")
+    if file.was_there and not file.path.exists():
+        raise StoreError(f"{file.path}: the file has gone; bring it back, or restart to begin with an empty one")
+    sql = sqlite3.connect(file.path, timeout=file.timeout_s, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(sql, file.path)
+    except BaseException:
+        sql.close()
+        raise
+    file.was_there = True
+    return sql
+
+
+def _prepare(sql: sqlite3.Connection, path: Path) -> None:
+    """Check whose file it is, bring its schema up to date, put it into WAL mode."""
+    sql.execute("PRAGMA synchronous = FULL")
+    if _schema(sql, path) < len(MIGRATIONS):
+        with _transaction(sql, "IMMEDIATE"):
+            _migrate(sql, _schema(sql, path))
+    if sql.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        _write_ahead(sql)
+
+
+def _schema(sql: sqlite3.Connection, path: Path) -> int:
+    """Return the schema version of a file that is ours or empty."""
+    (owner,) = sql.execute("PRAGMA application_id").fetchone()
+    (schema,) = sql.execute("PRAGMA user_version").fetchone()
+    (tables,) = sql.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if owner != APPLICATION_ID and (owner or schema or tables):
+        raise StoreError(f"{path}: this database belongs to another program; name another file")
+    if schema > len(MIGRATIONS):
+        raise StoreError(
+            f"{path}: a newer release wrote this file (schema {schema}, this one knows {len(MIGRATIONS)}): "
+            "upgrade canary-rollout here"
+        )
+    return int(schema)
+
+
+def _migrate(sql: sqlite3.Connection, schema: int) -> None:
+    for statements in MIGRATIONS[schema:]:
+        for statement in statements:
+            sql.execute(statement)
+    sql.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    sql.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
+def _write_ahead(sql: sqlite3.Connection) -> None:
+    """Switch to WAL. SQLite does not wait for others here; while they are busy, whoever opens the file next does it."""
+    try:
+        sql.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+
+
+# --- around a fork ---
+
+PAUSE_S: Final = 1.0
+"""How long a fork waits for a use that is under way; SQL takes milliseconds unless another process holds the file."""
+
+_CONNECTIONS: weakref.WeakSet[_Connection] = weakref.WeakSet()
+_PAUSED: dict[int, list[_Connection]] = {}
+"""What each forking thread has closed and must let be opened again."""
+_INHERITED: list[sqlite3.Connection] = []
+"""Connections of a parent process. Kept so that nobody closes them: closing is a use."""
+
+
+def _before_fork() -> None:
+    _PAUSED[threading.get_ident()] = [connection for connection in list(_CONNECTIONS) if connection.pause()]
+
+
+def _after_fork_in_parent() -> None:
+    for connection in _PAUSED.pop(threading.get_ident(), ()):
+        connection.resume()
+
+
+def _after_fork_in_child() -> None:
+    _PAUSED.clear()
+    for connection in list(_CONNECTIONS):
+        connection.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
