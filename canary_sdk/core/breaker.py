@@ -123,7 +123,7 @@ class Breaker:
         if self.incident:
             words += ", incident suspected"
         if self.state is not State.CLOSED:
-            words += _told_since(at, self.tripped_at, self.reason)
+            words += f", tripped{_told_since(at, self.tripped_at, self.reason)}"
         return words + (f", KILLED{_told_since(at, self.killed_at, self.kill_reason)}" if self.killed else "")
 
     def to_dict(self) -> dict[str, object]:
