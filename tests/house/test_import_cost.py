@@ -1,4 +1,4 @@
-"""What `import canary_sdk` costs the application that does it, seen in a fresh interpreter."""
+"""What importing the package costs the application that does it, seen in a fresh interpreter."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
+# Not `inspect`: the standard library's own `dataclasses` brings it.
 HEAVY = {
     "asyncio",
     "click",
     "importlib.metadata",
-    "inspect",
     "logging",
     "openfeature",
     "opentelemetry",
@@ -63,10 +63,13 @@ def footprint(act: str) -> Footprint:
     return Footprint(*json.loads(done.stdout))
 
 
-@pytest.fixture(scope="module")
-def imported() -> Footprint:
-    """Import the package, and do nothing with it."""
-    return footprint("import canary_sdk")
+@pytest.fixture(
+    scope="module",
+    params=["import canary_sdk", "import canary_sdk.integrations.asgi", "import canary_sdk.integrations.wsgi"],
+)
+def imported(request: pytest.FixtureRequest) -> Footprint:
+    """Import the package or a middleware, and do nothing with it."""
+    return footprint(request.param)
 
 
 def test_it_loads_nothing_heavy(imported: Footprint) -> None:
