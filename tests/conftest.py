@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from canary_sdk import Canary
 
 
+@pytest.fixture(autouse=True)
+def _arenas_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing is left in this machine's shared memory."""
+    monkeypatch.setenv("CANARY_ARENA_DIR", str(tmp_path_factory.mktemp("arena")))
+
+
 @pytest.fixture
 def clock() -> ManualClock:
     """A clock that moves when the test says so."""
