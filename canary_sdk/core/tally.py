@@ -39,7 +39,8 @@ class Tally:
     def __add__(self, other: Tally) -> Tally:
         """Join what two arms, or two processes, saw of the same seconds.
 
-        Only limits that both have counted stay exact, so only they are kept; quantiles cannot be added and are dropped.
+        Only limits that both have counted stay exact, so only they are kept. Quantiles cannot be added: they are kept
+        only where one of the two saw nothing.
         """
         limits = self.over.keys() | other.over.keys()
         if self.requests and other.requests:
@@ -50,6 +51,7 @@ class Tally:
             aborted=self.aborted + other.aborted,
             seconds=max(self.seconds, other.seconds),
             over={limit: self.over.get(limit, 0) + other.over.get(limit, 0) for limit in sorted(limits)},
+            quantiles={} if self.requests and other.requests else self.quantiles or other.quantiles,
         )
 
 

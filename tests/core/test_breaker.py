@@ -279,8 +279,8 @@ def test_a_probe_without_an_answer_is_taken_back() -> None:
     over = 300.0 + PROBE.probe_lease_s
     assert PROBE.probe_lease_s == 3 * 30.0 + 300.0
     assert end_probe(HALF_OPEN, PROBE, now=over - 0.1, at=WALL) == (HALF_OPEN, ())
-    ended, told = end_probe(HALF_OPEN, PROBE, now=over, at=WALL)
-    assert (ended.state, ended.reason) == (State.OPEN, OPEN.reason)
+    ended, told = end_probe(replace(HALF_OPEN, passes=2), PROBE, now=over, at=WALL)
+    assert (ended.state, ended.passes, ended.reason) == (State.OPEN, 0, OPEN.reason)
     assert told == (ProbeExpired(flag_key="new-checkout", at=WALL, after_s=PROBE.probe_lease_s),)
     assert start_probe(ended, PROBE, now=over + 299, at=WALL)[0].state is State.OPEN
     for other in (CLOSED, OPEN):

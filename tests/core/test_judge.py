@@ -154,6 +154,12 @@ def test_one_bad_request_alone_is_never_a_breach(text: str) -> None:
     assert outcomes == [Outcome.PASS, Outcome.INCONCLUSIVE, Outcome.BREACH]
 
 
+def test_the_one_bad_request_is_the_one_beyond_tolerance() -> None:
+    """Five of 60 requests are late within tolerance; a sixth that is far too late does not convict them all."""
+    tally = Tally(60, seconds=30.0, over={0.5: 6, 0.55: 1})
+    assert judged("p99 < 500ms", candidate=tally).outcome is Outcome.INCONCLUSIVE
+
+
 def test_a_complete_failure_at_low_traffic_is_seen() -> None:
     """The guards against small numbers do not hide a feature that fails for everybody."""
     assert judged("errors < 0.1%", candidate=a_tally(0, 60, errors=60)).blames

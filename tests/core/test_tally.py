@@ -12,7 +12,12 @@ LIMITS = (0.2, 0.5, 1.0)
 
 tallies = st.builds(
     lambda requests, errors, aborted, seconds, over: Tally(
-        requests, min(errors, requests), aborted, seconds, {limit: min(n, requests) for limit, n in over.items()}
+        requests,
+        min(errors, requests),
+        aborted,
+        seconds,
+        {limit: min(n, requests) for limit, n in over.items()},
+        {0.95: seconds} if requests else {},
     ),
     st.integers(0, 1000),
     st.integers(0, 1000),
@@ -38,6 +43,13 @@ def test_adding_joins_what_was_seen_of_the_same_seconds() -> None:
     one = Tally(100, 2, 1, 30.0, {0.5: 7}, {0.95: 0.4})
     other = Tally(50, 1, 0, 29.9, {0.5: 3}, {0.95: 0.9})
     assert one + other == Tally(150, 3, 1, 30.0, {0.5: 10})
+
+
+def test_quantiles_are_never_made_up() -> None:
+    """The p95 of two arms together is not known from their two p95, so there is none."""
+    one, other = Tally(100, quantiles={0.95: 0.4}), Tally(1, quantiles={0.95: 0.9})
+    assert (one + other).quantiles == {}
+    assert (one + EMPTY).quantiles == (EMPTY + one).quantiles == {0.95: 0.4}
 
 
 def test_adding_keeps_only_limits_that_both_have_counted() -> None:
