@@ -1,0 +1,1 @@
+"""Faces: the command line and what is shown on it. No decisions are taken here."""
