@@ -70,7 +70,8 @@ class Guard:
         with self._lock:
             for flag_key, breaker in stored.items():
                 if flag_key not in self._unsaved and self._saved_at.get(flag_key, 0) <= version:
-                    self._set(flag_key, breaker)
+                    known = self.breaker(flag_key)  # if equal, it also knows since when this process waits
+                    self._set(flag_key, known if known == breaker else breaker)
 
     def saved(self, breakers: Mapping[str, Breaker], version: int) -> None:
         """Note that these states are in the store since `version`."""
