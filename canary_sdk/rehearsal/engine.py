@@ -6,7 +6,7 @@ fault stays on until the end. Renders nothing. What was found is a value: `Rehea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from canary_sdk.clock import SYSTEM_CLOCK
@@ -58,6 +58,11 @@ class Progress:
     clients: Tally
     moments: Sequence[Moment]
     times: Times
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every phase is over."""
+        return self.current >= len(self.names)
 
 
 class Observer(Protocol):
@@ -119,6 +124,7 @@ class Drill:
             self._strike(self._plan.fault)
         if self._times.tripped is not None:
             self._restore(self._times.tripped)
+        self._look(len(self._names), 1.0)
         return self._found(began_at)
 
     # --- the phases --------------------------------------------------------------------------------------------------
@@ -141,7 +147,8 @@ class Drill:
         self._witness.fault = fault
         self._times.fault_on = self._clock.monotonic()
         self._journal.note(Kind.FAULT, f"fault on: {fault.sentence}")
-        self._watch(FAULT, self._plan.stages[-1][0], self._plan.patience_s, until=self._has_tripped)
+        percent, _ = self._plan.stages[-1]
+        self._watch(FAULT, percent, self._plan.patience_s, until=self._has_tripped, expected=self._plan.deadline_s)
 
     def _restore(self, tripped: float) -> None:
         """Watch live traffic until the clients have had several good seconds; the fault stays on."""
@@ -150,7 +157,8 @@ class Drill:
             self._seek_recovery(tripped)
             return self._times.recovered is not None and self._clock.monotonic() - tripped >= self._plan.restored_s
 
-        self._watch(RECOVERY, 0.0, max(self._plan.patience_s, self._plan.restored_s), until=is_enough)
+        longest = max(self._plan.patience_s, self._plan.restored_s)
+        self._watch(RECOVERY, 0.0, longest, until=is_enough, expected=self._plan.restored_s)
 
     def _has_tripped(self) -> bool:
         return self._times.tripped is not None
@@ -165,18 +173,18 @@ class Drill:
         if first is not None:
             self._times.recovered = after[first].began
             took = after[first].began - tripped
-            self._journal.note(
-                Kind.RECOVERY, f"the clients are served well again, {took:.1f} s after the flag went off"
-            )
+            self._journal.note(Kind.RECOVERY, f"clients are served well again, {took:.1f} s after the flag went off")
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
-    def _watch(self, name: str, percent: float, seconds: float, until: Callable[[], bool]) -> None:
-        """One phase: look again and again until its time is over or `until` says so."""
+    def _watch(
+        self, name: str, percent: float, seconds: float, *, until: Callable[[], bool], expected: float | None = None
+    ) -> None:
+        """One phase: look again and again until its time is over or `until` says so, which is `expected` earlier."""
         began = self._clock.monotonic()
         current = self._names.index(name) if name in self._names else len(self._names) - 1
         while (passed := self._clock.monotonic() - began) < seconds and not until():
-            self._look(current, passed / seconds)
+            self._look(current, min(1.0, passed / (expected or seconds)))
         self._spans.append(_Span(name, percent, began, self._clock.monotonic()))
 
     def _look(self, current: int, fraction: float) -> None:
@@ -196,7 +204,7 @@ class Drill:
                 breaches=decisions[-1].reached.breaches if decisions else 0,
                 clients=self._clients(now - RECENT_S, now),
                 moments=tuple(self._journal.moments),
-                times=self._times,
+                times=replace(self._times),
             )
         )
 

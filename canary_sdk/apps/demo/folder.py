@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 LOCK: Final = ".canary-demo"
 """Its presence says that the folder is a demo's. It is locked while one runs, and says "running" until it has ended."""
-OURS: Final = ("demo.db", "demo.db-wal", "demo.db-shm", "demo.db-journal", "report.md", "report.json")
+OURS: Final = ("demo.db", "demo.db-wal", "demo.db-shm", "demo.db-journal", "demo.log", "report.md", "report.json")
 RUNNING: Final = "running"
 DONE: Final = "done"
 
@@ -65,7 +65,7 @@ class Folder:
         foreign = [name for name in OURS if (self.path / name).exists()]
         if foreign:
             raise CanaryError(
-                f"{self.path / foreign[0]} is not from a demo and will not be replaced: choose another folder with --out"
+                f"{self.path / foreign[0]} is not from a demo and is not replaced: choose another folder with --out"
             )
 
     def _clear(self) -> None:

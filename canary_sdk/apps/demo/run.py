@@ -5,7 +5,8 @@ The order of the `with` is the order of the house: what is entered last is gone 
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+import logging
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,8 +26,10 @@ from canary_sdk.rehearsal.result import Plan
 from canary_sdk.rehearsal.server import Serving
 from canary_sdk.rehearsal.traffic import Load, Traffic
 from canary_sdk.rehearsal.witness import FaultMiddleware
+from canary_sdk.runtime.failures import LOGGER_NAME
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from canary_sdk.apps.demo.screen import Screen
@@ -110,6 +113,7 @@ def run(options: Options, console: Console | None = None) -> int:
 def _rehearse(options: Options, folder: Folder, load: Load, console: Console) -> tuple[Record, Screen, Picture]:
     """Start everything, drill, and end everything."""
     with ExitStack() as stack:
+        stack.enter_context(_logged(folder))
         canary = stack.enter_context(connect(folder.store_url, environment=ENVIRONMENT))
         canary.apply(settings(), actor="demo", reason="declared")
         catalogue = stack.enter_context(closing(Catalogue(options.seed)))
@@ -122,3 +126,16 @@ def _rehearse(options: Options, folder: Folder, load: Load, console: Console) ->
             screen.say(f"an earlier run in {options.out} was interrupted; what it left was cleared")
         rehearsal = Drill(canary, witness, traffic, plan_of(options), Audience(screen, picture)).run()
     return record_of(rehearsal, load, ENVIRONMENT), screen, picture
+
+
+@contextmanager
+def _logged(folder: Folder) -> Iterator[None]:
+    """Keep what the library logs in a file, so that it is not written across the screen."""
+    handler = logging.FileHandler(folder.path / "demo.log", encoding="utf-8")
+    logger = logging.getLogger(LOGGER_NAME)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()

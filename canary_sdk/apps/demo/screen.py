@@ -74,9 +74,9 @@ class LiveScreen:
     def watch(self, progress: Progress) -> None:
         """Draw it anew, if the last drawing is old enough."""
         extend(self._trace, progress)
-        if not 0 <= progress.seconds - self._shown < REFRESH_S:
+        if progress.is_over or not 0 <= progress.seconds - self._shown < REFRESH_S:
             self._shown = progress.seconds
-            self._live.update(view(progress, self._trace, self._url, self._console.height), refresh=True)
+            self._live.update(view(progress, self._trace, self._url, self._console.size), refresh=True)
 
     def say(self, sentence: str) -> None:
         """Say it above the panel."""
@@ -162,7 +162,7 @@ class Picture:
             return ()
         columns, lines = PICTURE
         console = Console(record=True, width=columns, height=lines, file=io.StringIO(), force_terminal=True)
-        console.print(view(self._progress, self._trace, self._url, lines))
+        console.print(view(self._progress, self._trace, self._url, PICTURE))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(without_links(console.export_svg(title="canary demo")), encoding="utf-8")
         return (path,)

@@ -53,39 +53,52 @@ BARS: Final = "▁▂▃▄▅▆▇█"
 LOWEST_S: Final = 0.005
 HIGHEST_S: Final = 2.0
 """The trace is logarithmic between these."""
-TRACE: Final = 60
-"""How many seconds of the trace are kept."""
 BREACHES: Final = 3
 """So many in a row trip, in the demo's settings."""
-FIXED_LINES: Final = 22
-"""Lines of the panel that are always there."""
+FIXED_LINES: Final = 20
+"""Lines of the panel that are always there, and one for the cursor."""
+FRAME: Final = 24
+"""Columns beside the trace: frame, padding and its name."""
 
 Trace = list[tuple[float | None, float | None]]
 """The 95th percentile of baseline and candidate, second by second."""
 
 
-def view(progress: Progress, trace: Trace, url: str, height: int) -> Panel:
-    """Draw the panel for a terminal of so many lines."""
+def view(progress: Progress, trace: Trace, url: str, size: tuple[int, int]) -> Panel:
+    """Draw the panel for a terminal of so many columns and lines."""
+    width, height = size
     body: list[RenderableType] = [
         Text(),
         _road(progress),
         Text(),
         _arms(progress),
         Text(),
-        *_traces(progress, trace),
+        *_traces(progress, trace[-((width - FRAME) // 2) :]),
         Text(),
         _breaker(progress),
         _judge(progress),
         Text(),
         _timeline(progress.moments, max(3, height - FIXED_LINES)),
     ]
-    return Panel(Group(*body), title=_title(progress), subtitle=Text(url, style=FAINT), box=box.ROUNDED, padding=(0, 2))
+    return Panel(
+        Group(*body),
+        title=_title(progress),
+        subtitle=Text(f" {url} ", style=FAINT),
+        border_style=_mood(progress),
+        box=box.ROUNDED,
+        padding=(0, 2),
+    )
 
 
 def served_baseline(progress: Progress) -> Tally:
-    """Return the arm that is served the baseline: while the flag is off that is everybody."""
-    flag = progress.flag
-    return flag.baseline if flag.breaker.is_serving else flag.apart
+    """Return what is served the baseline: the arm, or while the flag is off everybody."""
+    return max(progress.flag.baseline, progress.flag.apart, key=lambda tally: tally.requests)
+
+
+def _mood(progress: Progress) -> str:
+    if progress.times.recovered is not None:
+        return GOOD
+    return "red" if progress.times.fault_on is not None else CALM
 
 
 def _title(progress: Progress) -> Text:
@@ -173,16 +186,15 @@ def _traces(progress: Progress, trace: Trace) -> list[RenderableType]:
     limit = next((slo.limit for slo in progress.flag.flag.slos if slo.quantile == 0.95), math.inf)
     names = ("p95 baseline   ", "p95 candidate  ")
     return [
-        Text.assemble((name, FAINT), *(_bar(pair[side], limit) for pair in trace[-TRACE:]))
-        for side, name in enumerate(names)
+        Text.assemble((name, FAINT), *(_bar(pair[side], limit) for pair in trace)) for side, name in enumerate(names)
     ]
 
 
 def _bar(seconds: float | None, limit: float) -> tuple[str, str]:
     if seconds is None:
-        return " ", ""
+        return "  ", ""
     height = math.log(max(seconds, LOWEST_S) / LOWEST_S) / math.log(HIGHEST_S / LOWEST_S)
-    return BARS[min(len(BARS) - 1, int(height * len(BARS)))], "red" if seconds > limit else GOOD
+    return BARS[min(len(BARS) - 1, int(height * len(BARS)))] * 2, "red" if seconds > limit else GOOD
 
 
 # --- what the library thinks ---
@@ -200,7 +212,7 @@ def _breaker(progress: Progress) -> Text:
 def _judge(progress: Progress) -> Text:
     verdict = progress.flag.verdict
     if verdict is None:
-        return Text.assemble(("judge    ", FAINT), ("has not looked yet", FAINT))
+        return Text.assemble(("judge    ", FAINT), ("nothing to judge before the release", FAINT))
     line = Text.assemble(
         ("judge    ", FAINT), (verdict.outcome.name, OUTCOMES[verdict.outcome]), (f"  {verdict.sentence}", FAINT)
     )
@@ -209,10 +221,10 @@ def _judge(progress: Progress) -> Text:
 
 
 def _timeline(moments: Sequence[Moment], lines: int) -> Table:
-    table = Table.grid(padding=(0, 1))
-    table.add_column(justify="right", style=FAINT)
-    table.add_column()
-    table.add_column(no_wrap=True, overflow="ellipsis")
+    table = Table.grid(padding=(0, 1), expand=True)
+    table.add_column(justify="right", style=FAINT, width=7)
+    table.add_column(width=1)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for moment in list(moments)[-lines:]:
         table.add_row(f"{moment.at:.1f} s", ICONS[moment.kind], Text(moment.sentence, style=_weight(moment.kind)))
     return table
