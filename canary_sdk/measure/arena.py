@@ -143,7 +143,8 @@ class Arena:
         try:
             return self._shared_block(arm)
         except OSError:
-            self.refused["blocks"] += self._fd is not None
+            if self._fd is not None:
+                self.refused["blocks"] += 1
         arm.private = arm.private or memoryview(bytearray(size_of(BLOCK))).cast("Q")
         return arm.private
 
@@ -160,7 +161,9 @@ class Arena:
 
     @contextmanager
     def _held(self) -> Iterator[None]:
-        """Exclude other threads and processes. Raises: OSError, when that takes too long."""
+        """Exclude other threads and processes. Raises: OSError, when that takes too long, or the file is closed."""
+        if self._fd is None and not self.private_reason:
+            raise mapping.Refused("the arena is closed")
         with self._lock, mapping.hold(self._fd, self._clock) if self._fd is not None else nullcontext():
             yield
 
@@ -181,6 +184,8 @@ class Arena:
         except OSError:
             self.refused["arms"] += 1
             arm = self._arms.setdefault(name, Arm(name, None, self._block))
+            if arm.index is None:
+                arm.hold_against(self._limits(arm, wanted))
         return arm
 
     def _arm_index(self, name: str) -> int | None:

@@ -3,8 +3,8 @@
 The mapping is DDSketch's (Masson, Rim, Lee: "DDSketch: A fast and fully-mergeable quantile sketch with relative-error
 guarantees", VLDB 2019) with a fixed number of bins instead of a growing one. With `ALPHA` = 0.01 and
 γ = (1 + α) / (1 − α), bin `i` holds LOWEST·γ^i <= seconds < LOWEST·γ^(i+1), and answers with the one value that is
-within α of both ends, 2γ / (1 + γ) times the lower end. 1,024 bins reach from 10 microseconds to 7,846 seconds (2 h
-11 min). What is shorter or longer is clamped to the first or last bin, and the promise does not hold for it.
+within α of both ends, 2γ / (1 + γ) times the lower end. 1,024 bins reach from 10 microseconds to 7,845 seconds (2 h
+10 min). What is shorter or longer is clamped to the first or last bin, and the promise does not hold for it.
 
 It is for people to read. A judge uses the exact counters of requests over a limit. Nothing here keeps time.
 """
