@@ -287,7 +287,9 @@ def _open(file: _File) -> sqlite3.Connection:
 def _prepare(sql: sqlite3.Connection, path: Path) -> None:
     """Check whose file it is, bring its schema up to date, put it into WAL mode."""
     sql.execute("PRAGMA synchronous = FULL")
-    if _schema(sql, path) < len(MIGRATIONS):
+    with _transaction(sql, "DEFERRED"):  # one look: another process may be making the schema right now
+        schema = _schema(sql, path)
+    if schema < len(MIGRATIONS):
         with _transaction(sql, "IMMEDIATE"):
             _migrate(sql, _schema(sql, path))
     if sql.execute("PRAGMA journal_mode").fetchone() != ("wal",):
