@@ -175,14 +175,32 @@ def _transaction(sql: sqlite3.Connection, kind: str) -> Iterator[None]:
 
 @dataclass(slots=True)
 class _File:
-    """The file that both connections of a store mean. `was_there` guards against serving an empty one in its place."""
+    """The file that both connections of a store mean: always the one that was opened first.
+
+    Should it go away, nobody is served an empty one in its place. Should another be put in its place, that one is not
+    opened either: what stands in the old `-wal` beside it would be read into it.
+    """
 
     path: Path
     timeout_s: float
-    was_there: bool = False
+    first: tuple[int, int] | None = None
 
-    def identity(self) -> tuple[int, int] | None:
-        """Return which file is at the path now, None if there is none."""
+    def check(self) -> None:
+        """Raise `StoreError` if another file, or none, is at the path now."""
+        if self.first is None or self.first == (found := self._found()):
+            return
+        if found is None:
+            raise StoreError(f"{self.path}: the file has gone; bring it back, or restart to begin with an empty one")
+        raise StoreError(
+            f"{self.path}: another file was put in the place of the open one; stop every process that uses it, "
+            "remove the -wal and -shm files beside it, and start again"
+        )
+
+    def opened(self) -> None:
+        """Remember which file it is."""
+        self.first = self._found()
+
+    def _found(self) -> tuple[int, int] | None:
         try:
             found = self.path.stat()
         except OSError:
@@ -191,11 +209,10 @@ class _File:
 
 
 class _Connection:
-    """One connection, opened at first use and again after whatever closed it; its lock admits one thread at a time."""
+    """One connection, opened at first use and again after a fork; its lock admits one thread at a time."""
 
     def __init__(self, file: _File) -> None:
         self._file = file
-        self._identity: tuple[int, int] | None = None
         self._lock = threading.Lock()
         self._sql: sqlite3.Connection | None = None
         self._closed = False
@@ -216,12 +233,10 @@ class _Connection:
             self._let_go()
 
     def _opened(self) -> sqlite3.Connection:
-        """Return a connection to the file that is at the path now, be it another one than before."""
-        if self._sql is not None and self._identity != self._file.identity():
-            self._let_go()
+        self._file.check()
         if self._sql is None:
             self._sql = _open(self._file)
-            self._identity = self._file.identity()
+            self._file.opened()
         return self._sql
 
     def _let_go(self) -> None:
@@ -269,18 +284,15 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _open(file: _File) -> sqlite3.Connection:
-    """Open the file, and make it if it was never there."""
+    """Open the file, and make it if it is not there."""
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise StoreError(f"{file.path}: this Python has SQLite {sqlite3.sqlite_version}, expected 3.37 or later")
-    if file.was_there and not file.path.exists():
-        raise StoreError(f"{file.path}: the file has gone; bring it back, or restart to begin with an empty one")
     sql = sqlite3.connect(file.path, timeout=file.timeout_s, isolation_level=None, check_same_thread=False)
     try:
         _prepare(sql, file.path)
     except BaseException:
         sql.close()
         raise
-    file.was_there = True
     return sql
 
 

@@ -1,0 +1,322 @@
+"""The conformance kit for stores: what every `FlagStore` promises, as tests that pytest runs over yours.
+
+    class TestMyStore(DurableStoreConformance):
+        @pytest.fixture
+        def make_store(self, tmp_path):
+            return lambda: MyStore(tmp_path / "store")
+
+`make_store` returns a function that opens the same place at every call, empty at first. `StoreConformance` is for
+stores that end with the process, `DurableStoreConformance` for all others. Needs pytest; knows no store.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from canary_sdk.errors import StaleWrite, StoreError
+from canary_sdk.ports import AuditRow, Change, Document
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from canary_sdk.ports import FlagStore
+
+AT: Final = 1_750_000_000.25
+"""A wall time with a fraction, exact in binary."""
+PATIENCE_S: Final = 60.0
+"""How long the concurrent tests wait before they give up."""
+
+
+def put(key: str, body: str | None, expected: int | None = None) -> Change:
+    """Return a change of a document of kind "flag"."""
+    return Change("flag", key, body, expected)
+
+
+def commit(store: FlagStore, *changes: Change, at: float = AT) -> int:
+    """Commit with an actor and a reason."""
+    return store.commit(changes, actor="ada", reason="because", at=at)
+
+
+def bodies(store: FlagStore) -> dict[str, str]:
+    """Return what is stored, by key."""
+    return {document.key: document.body for document in store.load().documents}
+
+
+class StoreConformance:
+    """What every store promises."""
+
+    @pytest.fixture
+    def make_store(self) -> Callable[[], FlagStore]:
+        """Return a function that opens the place under test; override it."""
+        raise NotImplementedError("override the fixture make_store")
+
+    @pytest.fixture
+    def store(self, make_store: Callable[[], FlagStore]) -> Iterator[FlagStore]:
+        """Open an empty store, and close it afterwards."""
+        store = make_store()
+        yield store
+        store.close()
+
+    def test_new_store_is_empty(self, store: FlagStore) -> None:
+        """A new store is at version 0, without documents, without audit rows."""
+        assert (store.version(), store.load().documents, store.audit()) == (0, (), ())
+
+    def test_commit_is_read_back(self, store: FlagStore) -> None:
+        """What was committed is what is loaded, at revision 1, at the version that was returned."""
+        version = commit(store, put("a", '{"x":1}'))
+        snapshot = store.load()
+        assert snapshot.documents == (Document("flag", "a", '{"x":1}', 1),)
+        assert version == snapshot.version == store.version() > 0
+
+    def test_kinds_are_apart(self, store: FlagStore) -> None:
+        """Two kinds may use the same key."""
+        commit(store, Change("flag", "a", "1"), Change("breaker", "a", "2"))
+        assert {(each.kind, each.body) for each in store.load().documents} == {("flag", "1"), ("breaker", "2")}
+
+    def test_revision_counts_changes_of_its_document(self, store: FlagStore) -> None:
+        """A revision grows by one with every change of its document, and with no other."""
+        commit(store, put("a", "1"), put("b", "1"))
+        commit(store, put("a", "2"))
+        commit(store, put("a", "3"))
+        assert {each.key: each.revision for each in store.load().documents} == {"a": 3, "b": 1}
+
+    def test_version_grows_with_every_commit(self, store: FlagStore) -> None:
+        """The version grows with every commit that changes something, whatever it changes."""
+        versions = [commit(store, change) for change in (put("a", "1"), put("b", "1"), put("a", "2"), put("b", None))]
+        assert versions == sorted(set(versions))
+
+    def test_commit_is_idempotent(self, store: FlagStore) -> None:
+        """Committing what is already there changes no version, no revision, and leaves no audit row."""
+        version = commit(store, put("a", "1"))
+        before = store.load(), store.audit()
+        assert commit(store, put("a", "1"), at=AT + 1) == version
+        assert (store.load(), store.audit()) == before
+
+    def test_nothing_to_commit(self, store: FlagStore) -> None:
+        """Committing no change at all returns the present version."""
+        assert commit(store) == 0
+        version = commit(store, put("a", "1"))
+        assert commit(store) == version
+
+    def test_only_the_real_changes_of_a_commit_are_audited(self, store: FlagStore) -> None:
+        """In a commit of several changes, those that change nothing leave no row and no new revision."""
+        commit(store, put("a", "1"), put("b", "1"))
+        commit(store, put("a", "1"), put("b", "2"))
+        assert [(row.key, row.after) for row in store.audit()][:1] == [("b", "2")]
+        assert len(store.audit()) == 3
+        assert {each.key: each.revision for each in store.load().documents} == {"a": 1, "b": 2}
+
+    def test_delete(self, store: FlagStore) -> None:
+        """A deleted document is gone, the others stay, and it may be made again."""
+        commit(store, put("a", "1"), put("b", "1"))
+        commit(store, put("a", None))
+        assert bodies(store) == {"b": "1"}
+        commit(store, put("a", "2", expected=0))
+        assert bodies(store) == {"a": "2", "b": "1"}
+
+    def test_delete_what_is_not_there(self, store: FlagStore) -> None:
+        """Deleting what is not there changes nothing."""
+        version = commit(store, put("a", "1"))
+        assert commit(store, put("b", None)) == version
+        assert len(store.audit()) == 1
+
+    @pytest.mark.parametrize("expected", [0, 1, 3])
+    @pytest.mark.parametrize("body", ["2", "3", None])
+    def test_stale_write_is_refused(self, store: FlagStore, expected: int, body: str | None) -> None:
+        """A change that expects another revision is refused and writes nothing, even if it would change nothing."""
+        commit(store, put("a", "1"))
+        commit(store, put("a", "2"))
+        before = store.load(), store.audit()
+        with pytest.raises(StaleWrite, match="revision 2"):
+            commit(store, put("a", body, expected))
+        assert (store.load(), store.audit()) == before
+
+    def test_stale_write_of_what_does_not_exist(self, store: FlagStore) -> None:
+        """A change that expects a revision of a document that does not exist is refused."""
+        with pytest.raises(StaleWrite):
+            commit(store, put("a", "1", expected=1))
+        assert store.load().documents == ()
+
+    def test_expected_revision_is_accepted(self, store: FlagStore) -> None:
+        """A change that expects the present revision is applied: 0 to make, the revision to change or delete."""
+        commit(store, put("a", "1", expected=0))
+        commit(store, put("a", "2", expected=1))
+        assert bodies(store) == {"a": "2"}
+        commit(store, put("a", None, expected=2))
+        assert bodies(store) == {}
+
+    def test_commit_is_atomic(self, store: FlagStore) -> None:
+        """If one change of a commit is stale, no other is applied: not those before it, not those after it."""
+        commit(store, put("a", "1"), put("b", "1"), put("c", "1"))
+        before = store.load(), store.audit()
+        with pytest.raises(StaleWrite):
+            commit(store, put("a", "2"), put("b", "2", expected=7), put("c", None), put("d", "1"))
+        assert (store.load(), store.audit(), store.version()) == (*before, before[0].version)
+
+    def test_store_goes_on_after_a_stale_write(self, store: FlagStore) -> None:
+        """A refused commit leaves nothing locked."""
+        with pytest.raises(StaleWrite):
+            commit(store, put("a", "1", expected=1))
+        commit(store, put("a", "1", expected=0))
+        assert bodies(store) == {"a": "1"}
+
+    def test_changes_apply_in_order(self, store: FlagStore) -> None:
+        """A commit may change a document twice; the second change sees the first."""
+        commit(store, put("a", "1", expected=0), put("a", "2", expected=1))
+        assert store.load().documents == (Document("flag", "a", "2", 2),)
+        assert [(row.before, row.after) for row in store.audit()] == [("1", "2"), (None, "1")]
+
+    def test_audit_tells_who_when_why_from_to(self, store: FlagStore) -> None:
+        """Each real change leaves one row, newest first, with the version that it led to."""
+        versions = [
+            store.commit([change], actor=actor, reason=reason, at=AT + number)
+            for number, (change, actor, reason) in enumerate(
+                [(put("a", "1"), "ada", "new"), (put("a", "2"), "grace", ""), (put("a", None), "ada", "old")]
+            )
+        ]
+        rows = store.audit()
+        assert [row.id for row in rows] == sorted({row.id for row in rows}, reverse=True)
+        assert rows == (
+            AuditRow(rows[0].id, AT + 2, "ada", "old", "flag", "a", "2", None, versions[2]),
+            AuditRow(rows[1].id, AT + 1, "grace", "", "flag", "a", "1", "2", versions[1]),
+            AuditRow(rows[2].id, AT, "ada", "new", "flag", "a", None, "1", versions[0]),
+        )
+
+    def test_audit_is_filtered_and_limited(self, store: FlagStore) -> None:
+        """Rows can be asked for by kind, by key, by both, and the newest few of them."""
+        for number in range(3):
+            commit(store, put("a", f"{number}"), put("b", f"{number}"), Change("breaker", "a", f"{number}"))
+        assert {row.kind for row in store.audit(kind="breaker")} == {"breaker"}
+        assert {(row.kind, row.key) for row in store.audit(key="a")} == {("flag", "a"), ("breaker", "a")}
+        assert [row.after for row in store.audit(kind="flag", key="b", limit=2)] == ["2", "1"]
+        assert store.audit(limit=0) == store.audit(key="nobody") == ()
+
+    @pytest.mark.parametrize(
+        "text", ["", "a/b", "prüfung", "検証", "🐤🐤", 'it\'s "quoted"; -- x', "%_*?[]:", "a\tb\nc"]
+    )
+    def test_text_comes_back_as_it_went(self, store: FlagStore, text: str) -> None:
+        """Keys, kinds, bodies, actors and reasons may be any text."""
+        store.commit([Change(text, text, text)], actor=text, reason=text, at=AT)
+        assert store.load().documents == (Document(text, text, text, 1),)
+        row = store.audit(kind=text, key=text)[0]
+        assert (row.actor, row.reason, row.kind, row.key, row.before, row.after) == (text, text, text, text, None, text)
+
+    def test_keys_are_exact(self, store: FlagStore) -> None:
+        """Keys that differ in case, in blanks at the end or in how an accent is composed are different."""
+        keys = ["a", "A", "a ", "é", "e\u0301"]
+        commit(store, *(put(key, f"{number}") for number, key in enumerate(keys)))
+        assert bodies(store) == {key: f"{number}" for number, key in enumerate(keys)}
+
+    def test_large_bodies(self, store: FlagStore) -> None:
+        """A body of a few megabytes is kept whole."""
+        body = '"' + "ü0123456789" * 300_000 + '"'
+        commit(store, put("a", body))
+        assert bodies(store) == {"a": body}
+
+    def test_many_documents(self, store: FlagStore) -> None:
+        """A thousand documents in one commit are one version."""
+        commit(store, *(put(f"flag-{number}", f"{number}") for number in range(1_000)))
+        assert bodies(store) == {f"flag-{number}": f"{number}" for number in range(1_000)}
+        assert len({row.version for row in store.audit(limit=2_000)}) == 1
+
+    def test_snapshot_is_a_value(self, store: FlagStore) -> None:
+        """A snapshot that was taken does not change when the store does."""
+        commit(store, put("a", "1"))
+        snapshot = store.load()
+        commit(store, put("a", "2"))
+        assert snapshot.documents[0].body == "1"
+
+    def test_concurrent_writers_lose_nothing(self, store: FlagStore) -> None:
+        """Threads that count up one document by compare-and-set lose no count, and never get the same version."""
+
+        def count_up(_: int) -> list[int]:
+            return [_increment(store, "counter") for _ in range(10)]
+
+        with ThreadPoolExecutor(4) as pool:
+            versions = [version for each in pool.map(count_up, range(4), timeout=PATIENCE_S) for version in each]
+        assert bodies(store) == {"counter": "40"}
+        assert len(set(versions)) == len(store.audit(limit=1_000)) == 40
+
+    def test_snapshot_is_consistent_under_concurrent_writers(self, store: FlagStore) -> None:
+        """A reader sees both documents of a commit or neither, as of the snapshot's version, which never goes back."""
+
+        def write(first: int) -> None:
+            for number in range(first, first + 20):
+                commit(store, put("left", f"{number}"), put("right", f"{number}"))
+
+        def watch() -> list[tuple[int, str]]:
+            seen = []
+            while not all(writer.done() for writer in writers):
+                snapshot = store.load()
+                assert store.version() >= snapshot.version
+                (body,) = {document.body for document in snapshot.documents}
+                seen.append((snapshot.version, body))
+            return seen
+
+        commit(store, put("left", "0"), put("right", "0"))
+        with ThreadPoolExecutor(3) as pool:
+            writers = [pool.submit(write, 100), pool.submit(write, 200)]
+            seen = pool.submit(watch).result(PATIENCE_S)
+            for writer in writers:
+                writer.result(PATIENCE_S)
+        assert seen == sorted(seen, key=lambda pair: pair[0])
+        assert set(seen) <= {(row.version, row.after) for row in store.audit(key="left", limit=100)}
+
+    def test_close_is_idempotent(self, store: FlagStore) -> None:
+        """A store may be closed twice, also before its first use; it refuses everything afterwards."""
+        store.close()
+        store.close()
+        with pytest.raises(StoreError):
+            store.version()
+
+
+class DurableStoreConformance(StoreConformance):
+    """What a store promises as well that outlives its process."""
+
+    def test_reopening_keeps_everything(self, make_store: Callable[[], FlagStore]) -> None:
+        """Documents, revisions, version and audit rows are the same after closing and opening again."""
+        first = make_store()
+        commit(first, put("a", "1"), put("b", "1"))
+        commit(first, put("a", "2"), put("b", None))
+        before = first.load(), first.audit()
+        first.close()
+        second = make_store()
+        assert (second.load(), second.audit()) == before
+        second.close()
+
+    def test_stores_see_each_other(self, make_store: Callable[[], FlagStore], store: FlagStore) -> None:
+        """What one store commits, another of the same place sees at once, in version and content."""
+        other = make_store()
+        assert other.version() == 0
+        version = commit(store, put("a", "1"))
+        assert (other.version(), bodies(other)) == (version, {"a": "1"})
+        other.close()
+
+    def test_stores_compare_and_set_against_each_other(
+        self, make_store: Callable[[], FlagStore], store: FlagStore
+    ) -> None:
+        """Two stores of the same place that count up one document by compare-and-set lose no count."""
+        other = make_store()
+
+        def count_up(mine: FlagStore) -> None:
+            for _ in range(10):
+                _increment(mine, "counter")
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(count_up, [store, other], timeout=PATIENCE_S))
+        assert bodies(store) == bodies(other) == {"counter": "20"}
+        other.close()
+
+
+def _increment(store: FlagStore, key: str) -> int:
+    """Count up a document by compare-and-set, as often as it takes."""
+    while True:
+        old = next((document for document in store.load().documents if document.key == key), None)
+        change = put(key, f"{int(old.body) + 1}", old.revision) if old else put(key, "1", 0)
+        try:
+            return commit(store, change)
+        except StaleWrite:
+            continue
