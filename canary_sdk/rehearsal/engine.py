@@ -14,6 +14,7 @@ from canary_sdk.errors import CanaryError
 from canary_sdk.rehearsal.figures import keeps, tally_of
 from canary_sdk.rehearsal.journal import Journal
 from canary_sdk.rehearsal.result import Kind, Phase, Rehearsal
+from canary_sdk.rehearsal.traffic import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from canary_sdk.core.tally import Tally
     from canary_sdk.rehearsal.fault import Fault
     from canary_sdk.rehearsal.result import Moment, Plan, Times
-    from canary_sdk.rehearsal.traffic import Traffic
+    from canary_sdk.rehearsal.traffic import Second
     from canary_sdk.rehearsal.witness import FaultMiddleware
     from canary_sdk.runtime.client import Canary
     from canary_sdk.runtime.status import FlagStatus
@@ -72,6 +73,15 @@ class Observer(Protocol):
         """Look at it."""
 
 
+class Clients(Protocol):
+    """The traffic, as the drill needs it."""
+
+    seconds: list[Second]
+
+    def check(self) -> None:
+        """Raise `CanaryError` when the traffic has ended."""
+
+
 class _Span(NamedTuple):
     """A phase's name and percentage, and when it was, monotonic seconds."""
 
@@ -94,7 +104,7 @@ class Drill:
         self,
         canary: Canary,
         witness: FaultMiddleware,
-        traffic: Traffic,
+        traffic: Clients,
         plan: Plan,
         observer: Observer,
         clock: Clock = SYSTEM_CLOCK,
@@ -135,6 +145,7 @@ class Drill:
         while not any(second.times for second in self._traffic.seconds):
             if self._clock.monotonic() > deadline:
                 raise CanaryError(f"no request was answered within {TRAFFIC_S:g} s")
+            self._journal.begin()
             self._look(0, 0.0)
 
     def _stage(self, percent: float, seconds: float) -> None:
@@ -167,8 +178,8 @@ class Drill:
         """Find the first of several good seconds in a row, as the clients saw them."""
         if self._times.recovered is not None:
             return
-        after = [second for second in list(self._traffic.seconds) if second.began >= tripped]
-        good = [keeps(self._clients(second.began, second.ended), self._slos) is True for second in after]
+        after = [second for second in self._traffic.seconds.copy() if second.began >= tripped]
+        good = [keeps(count([second], self._slos), self._slos) is True for second in after]
         first = next((i for i in range(len(good) - STEADY + 1) if all(good[i : i + STEADY])), None)
         if first is not None:
             self._times.recovered = after[first].began
@@ -213,7 +224,9 @@ class Drill:
         return self._canary.status().flags[self._plan.flag_key].flag.slos
 
     def _clients(self, began: float, ended: float) -> Tally:
-        return self._traffic.between(began, ended, self._slos)
+        """Count what the clients saw between two monotonic moments, by whole seconds."""
+        within = (second for second in self._traffic.seconds.copy() if began <= second.middle < ended)
+        return count(within, self._slos)
 
     # --- finding -----------------------------------------------------------------------------------------------------
 

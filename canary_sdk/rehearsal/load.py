@@ -133,7 +133,7 @@ class Driver:
         self.second = Second()
 
     async def run(self, schedule: Iterator[Arrival], seconds: float) -> None:
-        """Follow the schedule for so many seconds, then let go of what is still open."""
+        """Follow the schedule for so many seconds; what is in flight then goes on until `close`."""
         start = SYSTEM_CLOCK.monotonic()
         for arrival in schedule:
             if arrival.due > seconds:
@@ -141,8 +141,15 @@ class Driver:
             due = start + arrival.due
             await asyncio.sleep(max(0.0, due - SYSTEM_CLOCK.monotonic()))
             self._begin(due, arrival)
-        for connection in self._idle:
-            connection.close()
+
+    async def close(self) -> None:
+        """Let go of everything at once."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._idle:
+            self._idle.pop().close()
+        await asyncio.sleep(0)
 
     async def tell(self, write: Callable[[str], None], period_s: float = 1.0) -> None:
         """Write one line a period, for ever."""
@@ -232,6 +239,7 @@ async def drive(options: argparse.Namespace) -> None:
     telling = asyncio.create_task(driver.tell(_print))
     orphaned = asyncio.create_task(_end_of_input())
     ended, _ = await asyncio.wait([work, telling, orphaned], return_when=asyncio.FIRST_COMPLETED)
+    await driver.close()
     for task in ended:
         task.result()
 

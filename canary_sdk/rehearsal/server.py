@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from canary_sdk.clock import SYSTEM_CLOCK
@@ -38,9 +39,7 @@ class Serving:
             timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, args=([self._socket],), name="canary-rehearsal-server", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, name="canary-rehearsal-server", daemon=True)
 
     @property
     def url(self) -> str:
@@ -53,6 +52,7 @@ class Serving:
         deadline = self._clock.monotonic() + START_S
         while not self._server.started:
             if not self._thread.is_alive() or self._clock.monotonic() > deadline:
+                self.__exit__()
                 raise CanaryError("the application could not be served")
             self._clock.pause(0.01)
         return self
@@ -62,6 +62,11 @@ class Serving:
         self._server.should_exit = True
         self._thread.join(CLOSE_S)
         self._socket.close()
+
+    def _run(self) -> None:
+        """Serve until told to stop. The server means to end a process of its own when it cannot start."""
+        with suppress(SystemExit):
+            self._server.run([self._socket])
 
 
 def _bound(port: int) -> socket.socket:

@@ -13,7 +13,7 @@ from canary_sdk.errors import CanaryError
 from canary_sdk.rehearsal.figures import tally_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from canary_sdk.core.slo import Slo
     from canary_sdk.core.tally import Tally
@@ -75,16 +75,6 @@ class Traffic:
             _, told = self._process.communicate()
             raise CanaryError(f"the load driver ended with {code}: {told.strip() or 'it said nothing'}")
 
-    def between(self, began: float, ended: float, slos: Sequence[Slo] = ()) -> Tally:
-        """Count what the clients saw between two monotonic moments, by whole seconds."""
-        within = [second for second in self.seconds if began <= second.middle < ended]
-        return tally_of(
-            (time for second in within for time in second.times),
-            errors=sum(second.errors for second in within),
-            seconds=sum(second.ended - second.began for second in within),
-            slos=slos,
-        )
-
     def close(self) -> None:
         """End the process: ask, wait a little, then kill. Idempotent."""
         if self._process.stdin and not self._process.stdin.closed:
@@ -110,6 +100,17 @@ class Traffic:
     def _read(self) -> None:
         for line in self._process.stdout or ():
             self.seconds.append(parse_second(line))
+
+
+def count(seconds: Iterable[Second], slos: Sequence[Slo] = ()) -> Tally:
+    """Count what the clients saw in these seconds."""
+    kept = list(seconds)
+    return tally_of(
+        (time for second in kept for time in second.times),
+        errors=sum(second.errors for second in kept),
+        seconds=sum(second.ended - second.began for second in kept),
+        slos=slos,
+    )
 
 
 def parse_second(line: str) -> Second:

@@ -152,7 +152,7 @@ class Picture:
 
     def watch(self, progress: Progress) -> None:
         """Keep this frame, unless a better one was kept."""
-        if self._progress is None or self._progress.times.tripped is None or self._progress.flag.breaker.is_serving:
+        if self._progress is None or self._progress.times.tripped is None:
             extend(self._trace, progress)
             self._progress = progress
 
@@ -183,7 +183,7 @@ class Audience:
 
 def extend(trace: Trace, progress: Progress) -> None:
     """Add the present 95th percentiles to the trace once a second."""
-    if progress.seconds >= len(trace):
+    if progress.seconds > len(trace) + 1:
         arms = (served_baseline(progress), progress.flag.candidate)
         baseline, candidate = (tally.quantiles.get(0.95) for tally in arms)
         trace.append((baseline, candidate))
