@@ -16,6 +16,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Mapping
 from itertools import accumulate
+from math import log
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -28,16 +29,18 @@ BINS: Final = 1_024
 LOWEST_S: Final = 1e-5
 HIGHEST_S: Final = LOWEST_S * GAMMA**BINS
 
-_SCALE: Final = 1 / math.log(GAMMA)
-_SHIFT: Final = -math.log(LOWEST_S) * _SCALE
+_SCALE: Final = 1 / log(GAMMA)
+_SHIFT: Final = -log(LOWEST_S) * _SCALE
+_LAST_S: Final = HIGHEST_S * (1 - ALPHA)
+"""Well inside the last bin, so that no rounding leads beyond it."""
 _MIDDLE: Final = 2 * GAMMA / (1 + GAMMA)
 
 
 def bin_of(seconds: float) -> int:
     """Return the bin of a duration. Cost: one logarithm."""
-    if LOWEST_S < seconds < HIGHEST_S:
-        return min(int(math.log(seconds) * _SCALE + _SHIFT), BINS - 1)  # the last edge may round up
-    return BINS - 1 if seconds >= HIGHEST_S else 0
+    if LOWEST_S < seconds < _LAST_S:
+        return int(log(seconds) * _SCALE + _SHIFT)
+    return BINS - 1 if seconds >= _LAST_S else 0
 
 
 def value_of(index: int) -> float:

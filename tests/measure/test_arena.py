@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import signal
@@ -12,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import mmh3
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -224,6 +226,13 @@ def test_guard_bytes_are_seen_at_once_by_other_processes(arena: Arena, path: Pat
     assert other.flag_slot("another") not in {0, slot}
     other.close()
     assert other.guard[slot] == 1
+
+
+def test_slot_zero_is_never_given_away(arena: Arena) -> None:
+    """Not even to a flag whose hash would lead there in a table that began at zero."""
+    keys = (f"flag {number}" for number in itertools.count())
+    key = next(key for key in keys if mmh3.hash64(key, signed=False)[0] % layout.FLAGS == 0)
+    assert arena.flag_slot(key) != 0
 
 
 def test_a_full_flag_directory_gives_slot_zero() -> None:

@@ -123,6 +123,9 @@ def test_a_symbolic_link_is_not_followed(path: Path) -> None:
     path.symlink_to(target)
     assert Arena(path).private_reason
     assert target.read_bytes() == b"precious"
+    target.unlink()
+    assert Arena(path).private_reason
+    assert not target.exists()
 
 
 @pytest.mark.parametrize("kind", ["directory", "pipe", "missing directory", "null byte"])

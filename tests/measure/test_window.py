@@ -91,6 +91,7 @@ class WindowModel(RuleBasedStateMachine):
                 middle = sorted(duration for duration, _ in requests)[(len(requests) - 1) // 2]
                 assert told.quantiles == {0.5: value_of(bin_of(middle))}
         assert self.window.tally() == self.window.tally(seconds=4)
+        assert len(self.window._held) <= 4
 
 
 TestWindow = WindowModel.TestCase
