@@ -15,7 +15,7 @@ from canary_sdk.core.evaluation import Role
 from canary_sdk.core.judge import Arms, judge
 from canary_sdk.core.slo import limits_of
 from canary_sdk.core.tally import EMPTY
-from canary_sdk.measure.window import Window
+from canary_sdk.measure.window import Window, tally
 from canary_sdk.runtime.fold import Folder
 from canary_sdk.runtime.status import FlagStatus
 
@@ -71,7 +71,7 @@ class Watch:
         """Return what these arms did together in the last interval."""
         windows = [self._windows[role, of] for role in roles if (role, of) in self._windows]
         limits = self.limits.get((self.flag.key, of), ())
-        return sum((window.tally(limits, self._quantiles) for window in windows), EMPTY)
+        return tally(windows, limits, self._quantiles)
 
     def decide(self, breaker: Breaker, now: float, at: float) -> Decision:
         """Judge the last interval and return what becomes of the breaker."""
