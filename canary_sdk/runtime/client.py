@@ -391,6 +391,7 @@ class Canary:
         if now < self._store_due:
             return
         self._store_due = now + POLL_S
+        self._guard.reconcile(self._table, now)
         if self._repository.version() != self._table.version:
             self._load()
         self._stale = ""

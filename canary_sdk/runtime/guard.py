@@ -10,16 +10,21 @@ Threads: any thread may decide; a lock is held for the swap only, never across I
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from canary_sdk.core.breaker import Breaker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from canary_sdk.core.breaker import Decision
     from canary_sdk.core.events import Event
+
+
+DOUBT_S: Final = 5.0
+"""How long a guard byte may say something else than the breaker: several times as long as a poll takes."""
 
 
 class Guard:
@@ -32,6 +37,7 @@ class Guard:
         self._breakers: dict[str, Breaker] = {}
         self._unsaved: dict[str, Breaker] = {}
         self._saved_at: dict[str, int] = {}
+        self._doubts: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def move(self, view: memoryview, slot_of: Callable[[str], int]) -> None:
@@ -61,7 +67,7 @@ class Guard:
             before = self.breaker(flag_key)
             after, events = decision(before)
             self._set(flag_key, after)
-            if after.guard_bits != before.guard_bits or events:
+            if _lasting(after) != _lasting(before):
                 self._unsaved[flag_key] = after
         return events
 
@@ -81,8 +87,28 @@ class Guard:
                 if self._unsaved.get(flag_key) is breaker:
                     del self._unsaved[flag_key]
 
+    def reconcile(self, flag_keys: Iterable[str], now: float) -> None:
+        """Let a byte follow its breaker where the two have disagreed for `DOUBT_S` (monotonic `now`).
+
+        A byte that changed a moment ago was set by another process, whose reason will come through the store. One that
+        stays without a reason was left behind by somebody whose store is gone.
+        """
+        with self._lock:
+            doubts, self._doubts = self._doubts, {}
+            for flag_key in flag_keys:
+                if self.view[self.slot_of(flag_key)] == self.breaker(flag_key).guard_bits:
+                    continue
+                since = self._doubts[flag_key] = doubts.get(flag_key, now)
+                if now - since >= DOUBT_S:
+                    self._set(flag_key, self.breaker(flag_key))
+
     def _set(self, flag_key: str, breaker: Breaker) -> None:
         self._breakers[flag_key] = breaker
         slot = self.slot_of(flag_key)
         if slot:
             self.view[slot] = breaker.guard_bits
+
+
+def _lasting(breaker: Breaker) -> Breaker:
+    """Return what of a breaker is worth storing: its counts are an interval's news, and no restart misses them."""
+    return replace(breaker, breaches=0, passes=0, incident=False, since=None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from canary_sdk.core.breaker import Breaker, State
 from canary_sdk.runtime.guard import Guard
 
@@ -17,3 +19,34 @@ def test_taking_over_what_is_known_restarts_no_wait() -> None:
     assert guard.view[1] == tripped.guard_bits
     guard.adopt({"new-checkout": Breaker("new-checkout")}, 3)
     assert (guard.breaker("new-checkout").state, guard.view[1]) == (State.CLOSED, 0)
+
+
+def test_an_interval_is_not_worth_a_write() -> None:
+    """Counts of breaches change every interval and are not stored; a trip is."""
+    guard = Guard(memoryview(bytearray(8)), {"new-checkout": 1}.__getitem__)
+    guard.decide("new-checkout", lambda old: (replace(old, breaches=2, incident=True, since=5.0), ()))
+    assert not guard.unsaved
+    guard.decide("new-checkout", lambda old: (replace(old, state=State.OPEN), ()))
+    assert guard.unsaved.keys() == {"new-checkout"}
+
+
+def test_a_byte_without_a_reason_follows_its_breaker_after_a_while() -> None:
+    """What another process set a moment ago is left alone; what nobody explains for five seconds is put right."""
+    view = memoryview(bytearray(8))
+    guard = Guard(view, {"new-checkout": 1}.__getitem__)
+    view[1] = 1
+    guard.reconcile(["new-checkout"], 100.0)
+    guard.reconcile(["new-checkout"], 104.9)
+    assert view[1] == 1
+    guard.reconcile(["new-checkout"], 105.0)
+    assert view[1] == 0
+
+
+def test_a_doubt_that_was_cleared_begins_anew() -> None:
+    """Two short disagreements are not one long one."""
+    view = memoryview(bytearray(8))
+    guard = Guard(view, {"new-checkout": 1}.__getitem__)
+    for now, byte in ((100.0, 1), (103.0, 0), (104.0, 1), (106.0, 1)):
+        view[1] = byte
+        guard.reconcile(["new-checkout"], now)
+    assert view[1] == 1
