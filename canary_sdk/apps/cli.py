@@ -14,6 +14,7 @@ EXTRAS: Final = {
 }
 """Which extra brings what the command line needs."""
 USAGE: Final = 2
+INTERRUPTED: Final = 130
 
 
 def main() -> None:
@@ -22,9 +23,12 @@ def main() -> None:
         from canary_sdk.apps.commands import canary
 
         canary.main(prog_name="canary")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get(error.name or "")
+        missing = (error.name or "").partition(".")[0]
+        extra = EXTRAS.get(missing)
         if extra is None:
             raise
-        sys.stderr.write(f'canary: this needs {error.name}. Install it with: pip install "canary-rollout[{extra}]"\n')
+        sys.stderr.write(f'canary: this needs {missing}. Install it with: pip install "canary-rollout[{extra}]"\n')
         sys.exit(USAGE)

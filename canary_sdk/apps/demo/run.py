@@ -90,7 +90,7 @@ def plan_of(options: Options) -> Plan:
     """Return what the drill is to do."""
     percents = STAGES if options.fault else (*STAGES, LAST_STAGE)
     stages = ((0.0, options.baseline_s), *((percent, options.stage_s) for percent in percents))
-    return Plan(flag_key=FLAG_KEY, settings=settings(), stages=stages, fault=options.fault)
+    return Plan(flag_key=FLAG_KEY, settings=settings(), stages=stages, fault=options.fault, restored_s=options.stage_s)
 
 
 def run(options: Options, console: Console | None = None) -> int:
