@@ -332,9 +332,8 @@ class Canary:
         probe = stored.policy.probe_percent or 0.0
         flags = {key: compile_flag(flag, probe) for key, flag in stored.flags.items()}
         flags |= {key: flag for key, flag in old.items() if f"flag {key}" in stored.damaged}
-        guard = self._guard
         resolvers = (
-            (key, resolver(flag, guard.view, guard.slot_of(key), self.units.current)) for key, flag in flags.items()
+            (key, resolver(flag, *self._guard.byte_of(key), self.units.current)) for key, flag in flags.items()
         )
         return Table(flags, resolvers, stored.version)
 

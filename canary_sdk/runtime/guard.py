@@ -31,9 +31,10 @@ class Guard:
     """The breakers of one process and their guard bytes."""
 
     def __init__(self, view: memoryview, slot_of: Callable[[str], int]) -> None:
-        """Guard the flags whose byte in `view` is at `slot_of(flag_key)`; slot 0 belongs to nobody."""
-        self.view = view
-        self.slot_of = slot_of
+        """Guard the flags whose byte in `view` is at `slot_of(flag_key)`; one without a slot gets a byte here."""
+        self._view = view
+        self._slot_of = slot_of
+        self._private: dict[str, memoryview] = {}
         self._breakers: dict[str, Breaker] = {}
         self._unsaved: dict[str, Breaker] = {}
         self._saved_at: dict[str, int] = {}
@@ -43,9 +44,16 @@ class Guard:
     def move(self, view: memoryview, slot_of: Callable[[str], int]) -> None:
         """Guard in another arena from now on: what is off stays off."""
         with self._lock:
-            self.view, self.slot_of = view, slot_of
+            self._view, self._slot_of = view, slot_of
             for flag_key, breaker in self._breakers.items():
                 self._set(flag_key, breaker)
+
+    def byte_of(self, flag_key: str) -> tuple[memoryview, int]:
+        """Return where the flag's byte is; for whoever will read it often."""
+        slot = self._slot_of(flag_key)
+        if slot:
+            return self._view, slot
+        return self._private.setdefault(flag_key, memoryview(bytearray(1))), 0
 
     @property
     def breakers(self) -> Mapping[str, Breaker]:
@@ -96,7 +104,8 @@ class Guard:
         with self._lock:
             doubts, self._doubts = self._doubts, {}
             for flag_key in flag_keys:
-                if self.view[self.slot_of(flag_key)] == self.breaker(flag_key).guard_bits:
+                view, slot = self.byte_of(flag_key)
+                if view[slot] == self.breaker(flag_key).guard_bits:
                     continue
                 since = self._doubts[flag_key] = doubts.get(flag_key, now)
                 if now - since >= DOUBT_S:
@@ -104,9 +113,8 @@ class Guard:
 
     def _set(self, flag_key: str, breaker: Breaker) -> None:
         self._breakers[flag_key] = breaker
-        slot = self.slot_of(flag_key)
-        if slot:
-            self.view[slot] = breaker.guard_bits
+        view, slot = self.byte_of(flag_key)
+        view[slot] = breaker.guard_bits
 
 
 def _lasting(breaker: Breaker) -> Breaker:

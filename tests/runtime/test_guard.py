@@ -10,15 +10,16 @@ from canary_sdk.runtime.guard import Guard
 
 def test_taking_over_what_is_known_restarts_no_wait() -> None:
     """Reading the store again, because another flag was changed, leaves a tripped breaker waiting since its trip."""
-    guard = Guard(memoryview(bytearray(8)), {"new-checkout": 1}.__getitem__)
+    view = memoryview(bytearray(8))
+    guard = Guard(view, {"new-checkout": 1}.__getitem__)
     tripped = Breaker("new-checkout", State.OPEN, tripped_at=1_750_000_000.0, since=1000.0)
     guard.decide("new-checkout", lambda _: (tripped, ()))
     guard.saved(guard.unsaved, 1)
     guard.adopt({"new-checkout": Breaker.from_dict(tripped.to_dict())}, 2)
     assert guard.breaker("new-checkout").since == 1000.0
-    assert guard.view[1] == tripped.guard_bits
+    assert view[1] == tripped.guard_bits
     guard.adopt({"new-checkout": Breaker("new-checkout")}, 3)
-    assert (guard.breaker("new-checkout").state, guard.view[1]) == (State.CLOSED, 0)
+    assert (guard.breaker("new-checkout").state, view[1]) == (State.CLOSED, 0)
 
 
 def test_an_interval_is_not_worth_a_write() -> None:
@@ -50,3 +51,11 @@ def test_a_doubt_that_was_cleared_begins_anew() -> None:
         view[1] = byte
         guard.reconcile(["new-checkout"], now)
     assert view[1] == 1
+
+
+def test_a_flag_without_a_slot_is_guarded_all_the_same() -> None:
+    """Where the arena has no room, the byte is this process's own."""
+    guard = Guard(memoryview(bytearray(8)), lambda _: 0)
+    (view, slot), (other, _) = guard.byte_of("new-checkout"), guard.byte_of("search")
+    guard.decide("new-checkout", lambda old: (replace(old, killed=True), ()))
+    assert (view[slot], other[0]) == (2, 0)
