@@ -232,8 +232,7 @@ class Drill:
 
     def _found(self, began_at: float) -> Rehearsal:
         self._journal.listen()
-        candidates = (sighting.started for sighting in self._witness.seen() if sighting.is_candidate)
-        self._times.last_candidate = max(candidates, default=None)
+        self._times.last_candidate = self._witness.last_candidate
         return Rehearsal(
             plan=self._plan,
             slos=self._slos,

@@ -59,8 +59,8 @@ class FaultMiddleware:
     """Pure ASGI; install it inside `CanaryMiddleware` and outside the application.
 
     Assign `fault` to switch a fault on, None to switch it off. `strikes` counts what was struck, `first_strike` is when
-    (monotonic seconds). Threads: `fault` may be assigned from any thread, what was seen may be read from any. Memory:
-    about 150 bytes an answer.
+    (monotonic seconds); `last_candidate` is when the last request began that was given the candidate. Threads: `fault`
+    may be assigned from any thread, what was seen may be read from any. Memory: about 150 bytes an answer.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class FaultMiddleware:
         self.fault: Fault | None = None
         self.strikes = 0
         self.first_strike: float | None = None
+        self.last_candidate: float | None = None
         self._flag_key = flag_key
         self._current_unit = current_unit
         self._now = clock.monotonic
@@ -89,9 +90,12 @@ class FaultMiddleware:
         return self._sightings.copy()
 
     def fault_for(self, unit: Unit) -> Fault | None:
-        """Return the fault if it is on and this is one of the requests it strikes."""
+        """Look at a request about to be answered: return the fault if it is on and this is one that it strikes."""
+        if not unit.met_candidate(self._flag_key):
+            return None
+        self.last_candidate = max(unit.started, self.last_candidate or unit.started)
         fault = self.fault
-        if fault is None or not unit.met_candidate(self._flag_key):
+        if fault is None:
             return None
         number, self._met = self._met, self._met + 1
         if not fault.strikes(number):

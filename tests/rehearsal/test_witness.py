@@ -103,6 +103,7 @@ async def test_a_hanging_request_has_not_begun_to_answer(canary: Canary, witness
         await asyncio.sleep(0)
     assert not hanging.done()
     assert not witness.seen()
+    assert witness.last_candidate is not None, "who was given the candidate is known although nothing was answered"
     hanging.cancel()
     with pytest.raises(asyncio.CancelledError):
         await hanging

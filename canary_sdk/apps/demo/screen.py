@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from canary_sdk.apps.demo.view import BAD, FAINT, GOOD, WARM, Trace, figures, served_baseline, view
+from canary_sdk.core.slo import say_seconds
 from canary_sdk.evidence.record import Conclusion
 
 if TYPE_CHECKING:
@@ -124,7 +125,8 @@ class PlainScreen:
         """Say what came of it."""
         for check in record.checks:
             self._print(f"{MARKS[check.held][0]} {check.claim}: {check.found}")
-        self._print(f"{record.conclusion}. {_where(written)}")
+        self._print(f"{record.conclusion} {_took(record)}".rstrip())
+        self._print(_where(written))
 
     def __enter__(self) -> Self:
         """Say where it is."""
@@ -192,12 +194,21 @@ def extend(trace: Trace, progress: Progress) -> None:
 def conclusion(record: Record, written: Sequence[Path]) -> Table:
     """Draw the checks, the conclusion, and where the report is."""
     table = Table.grid(padding=(0, 1))
+    table.add_row()
     for check in record.checks:
         mark, style = MARKS[check.held]
         table.add_row(Text(mark, style=style), _check(check))
     table.add_row()
-    table.add_row("", Text.assemble((f" {record.conclusion} ", CONCLUSIONS[record.conclusion]), "  ", _where(written)))
+    badge = Text(f" {record.conclusion} ", style=CONCLUSIONS[record.conclusion])
+    table.add_row("", badge.append_text(Text(f"  {_took(record)}", style="bold")))
+    table.add_row("", Text(_where(written), style=FAINT))
     return table
+
+
+def _took(record: Record) -> str:
+    """Say how long it took, where it came to an end."""
+    known = ((each.name, each.seconds) for each in record.durations)
+    return ", ".join(f"{say_seconds(seconds)} {name}" for name, seconds in known if seconds is not None)
 
 
 def without_links(svg: str) -> str:
