@@ -120,8 +120,8 @@ class SQLiteStore:
         with self._reader.use() as sql:
             rows = sql.execute(
                 "SELECT id, at, actor, reason, kind, key, before, after, version FROM audit"
-                " WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR key = ?2) ORDER BY id DESC LIMIT ?3",
-                (kind, key, max(limit, 0)),
+                " WHERE kind = coalesce(:kind, kind) AND key = coalesce(:key, key) ORDER BY id DESC LIMIT :limit",
+                {"kind": kind, "key": key, "limit": max(limit, 0)},
             )
             return tuple(AuditRow(*row) for row in rows)
 
