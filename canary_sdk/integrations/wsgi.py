@@ -57,7 +57,7 @@ class CanaryMiddleware:
         try:
             body = self.app(environ, _watched(start_response, unit, units.now))
         except BaseException as error:
-            unit.finish(units.now(), outcome_of(type(error)))
+            unit.finish(units.now(), outcome_of(error))
             units.leave(token)
             raise
         if isinstance(body, (list, tuple)):

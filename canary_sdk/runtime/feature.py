@@ -93,7 +93,7 @@ def _wrap_function(
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            units.record_call((evaluation, now() - started, outcome_of(type(error), expected) == FAILED))
+            units.record_call((evaluation, now() - started, outcome_of(error, expected) == FAILED))
             raise
         units.record_call((evaluation, now() - started, False))
         return result
@@ -128,7 +128,7 @@ def _wrap_coroutine(
                 if hasattr(result, "__await__"):
                     result = await result
         except BaseException as error:
-            units.record_call((evaluation, now() - started, outcome_of(type(error), expected) == FAILED))
+            units.record_call((evaluation, now() - started, outcome_of(error, expected) == FAILED))
             raise
         units.record_call((evaluation, now() - started, False))
         return result

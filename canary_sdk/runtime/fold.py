@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from canary_sdk.measure.sketch import bin_of
-from canary_sdk.runtime.scope import ABORTED, FAILED
+from canary_sdk.runtime.scope import ABORTED, FAILED, UNDECIDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -135,7 +135,7 @@ class Folder:
         response_start_s = unit.responded - unit.started if unit.responded else 0.0
         duration_s = response_start_s if unit.streamed and unit.responded else unit.ended - unit.started
         index = bin_of(duration_s)
-        error = unit.outcome == FAILED or unit.status >= SERVER_ERROR
+        error = unit.outcome == FAILED or (unit.outcome == UNDECIDED and unit.status >= SERVER_ERROR)
         for flag_key, (evaluation, _) in list(unit.items()):
             arm = self.arm(flag_key, evaluation.role, "unit")
             counted = progress.get(flag_key, 0)

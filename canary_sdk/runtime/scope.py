@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 UNDECIDED: Final = 0
 FAILED: Final = 1
 ABORTED: Final = 2
+GOOD: Final = 3
 
 RING_CAPACITY: Final = 65_536
 """Units kept between two ticks: ten times a second, so about 600,000 requests a second before one is dropped."""
@@ -37,10 +38,11 @@ RING_CAPACITY: Final = 65_536
 class Unit(dict[str, "tuple[Evaluation, str | None]"]):
     """One unit of work in progress or finished. Times are monotonic seconds; 0.0 means "not yet".
 
-    `outcome` is UNDECIDED until the work itself says FAILED or ABORTED; `status` is the HTTP status if there is one.
+    `outcome` is UNDECIDED, which leaves it to `status`, until the work itself says GOOD, FAILED or ABORTED; `status` is
+    the HTTP status, 0 if there is none. `route` is the template that a request's path matched, never the path.
     """
 
-    __slots__ = ("ended", "in_request", "outcome", "responded", "started", "status", "streamed", "subject")
+    __slots__ = ("ended", "in_request", "outcome", "responded", "route", "started", "status", "streamed", "subject")
 
     started: float
     responded: float
@@ -49,6 +51,7 @@ class Unit(dict[str, "tuple[Evaluation, str | None]"]):
     outcome: int
     streamed: bool
     in_request: bool
+    route: str | None
     subject: Subject
 
     def met_candidate(self, flag_key: str) -> bool:
@@ -66,11 +69,13 @@ class Unit(dict[str, "tuple[Evaluation, str | None]"]):
 class Units:
     """Opens units of work and hands them, with the decorated calls, to the background.
 
-    `open(subject)` starts a unit and records it; `calls(call)` records one decorated call. Both are bound to this
-    process's rings by `warm_up`, and wake the process up first while it is cold.
+    `open(subject)` starts a unit and records it; `open_request(subject)` does so for an HTTP request, which scopes
+    inside it join; `record_call(call)` records one decorated call. They are bound to this process's rings by `warm_up`,
+    and wake the process up first while it is cold. `enter(unit)` makes a unit the current one.
     """
 
     open: Callable[[Subject], Unit]
+    open_request: Callable[[Subject], Unit]
     record_call: Callable[[Call], None]
 
     def __init__(self, clock: Clock, wake: Callable[[], object]) -> None:
@@ -79,6 +84,7 @@ class Units:
         self._wake = wake
         self.variable: ContextVar[Unit | None] = ContextVar("canary_unit", default=None)
         self.current = self.variable.get
+        self.enter = self.variable.set
         self.cool_down()
 
     def cool_down(self) -> None:
@@ -88,50 +94,52 @@ class Units:
 
         def open_cold(subject: Subject = None) -> Unit:
             self._wake()
-            return _opener(self.ring.append, self.now)(subject)
+            return self._opener()(subject)
+
+        def open_request_cold(subject: Subject = None) -> Unit:
+            self._wake()
+            return self._opener(in_request=True)(subject)
 
         def record_cold(call: Call) -> None:
             self._wake()
             self.call_ring.append(call)
 
         self.open = open_cold
+        self.open_request = open_request_cold
         self.record_call = record_cold
 
     def warm_up(self) -> None:
         """Take the short way from now on. Called once the process is awake."""
-        self.open = _opener(self.ring.append, self.now)
+        self.open = self._opener()
+        self.open_request = self._opener(in_request=True)
         self.record_call = self.call_ring.append
 
-    def open_request(self, subject: Subject = None) -> Unit:
-        """Open a unit that is an HTTP request: scopes inside it join it."""
-        unit = self.open(subject)
-        unit.in_request = True
-        return unit
-
-    def enter(self, unit: Unit) -> Token[Unit | None]:
-        """Make `unit` the current one."""
-        return self.variable.set(unit)
-
     def leave(self, token: Token[Unit | None]) -> None:
-        """Go back to what was current before; where a server closes in another context, to nothing."""
+        """Go back to what was current before. In a context that only inherited the unit, forget it once it has ended."""
         try:
             self.variable.reset(token)
         except ValueError:
-            self.variable.set(None)
+            unit = self.current()
+            if unit is not None and unit.ended:
+                self.enter(None)
 
+    def _opener(self, *, in_request: bool = False) -> Callable[[Subject], Unit]:
+        """Make the function that opens units; all it needs is bound, because every request passes through it."""
+        append, now = self.ring.append, self.now
 
-def _opener(append: Callable[[Unit], None], now: Callable[[], float]) -> Callable[[Subject], Unit]:
-    def open_unit(subject: Subject = None) -> Unit:
-        unit = Unit()
-        unit.responded = unit.ended = 0.0
-        unit.status = unit.outcome = 0
-        unit.streamed = unit.in_request = False
-        unit.subject = subject
-        unit.started = now()
-        append(unit)
-        return unit
+        def open_unit(subject: Subject = None) -> Unit:
+            unit = Unit()
+            unit.responded = unit.ended = 0.0
+            unit.status = unit.outcome = 0
+            unit.streamed = False
+            unit.in_request = in_request
+            unit.route = None
+            unit.subject = subject
+            unit.started = now()
+            append(unit)
+            return unit
 
-    return open_unit
+        return open_unit
 
 
 class Scope:
@@ -166,7 +174,7 @@ class Scope:
         """Close it: an unexpected exception is an error, a cancellation is an abort."""
         if self._unit is None or self._token is None:
             return
-        self._unit.finish(self._units.now(), outcome_of(kind, self._expected))
+        self._unit.finish(self._units.now(), outcome_of(error, self._expected))
         self._units.leave(self._token)
         self._unit = self._token = None
 
@@ -179,8 +187,20 @@ class Scope:
         self.__exit__(kind, error, trace)
 
 
-def outcome_of(kind: type[BaseException] | None, expected: tuple[type[BaseException], ...] = ()) -> int:
-    """Classify how work ended: what is no `Exception` (cancellation, exit, interrupt) went away, it did not fail."""
-    if kind is None or issubclass(kind, expected):
+def left_early(error: BaseException) -> bool:
+    """Whether it is no failure but somebody leaving: a cancellation, an exit, an interrupt."""
+    return not isinstance(error, Exception)
+
+
+def outcome_of(
+    error: BaseException | None,
+    expected: tuple[type[BaseException], ...] = (),
+    is_abort: Callable[[BaseException], bool] = left_early,
+) -> int:
+    """Classify how work ended. A group is what it holds: the worst of it decides, and its own type says nothing."""
+    if error is None or isinstance(error, expected):
         return UNDECIDED
-    return FAILED if issubclass(kind, Exception) else ABORTED
+    if isinstance(error, BaseExceptionGroup):
+        outcomes = {outcome_of(each, expected, is_abort) for each in error.exceptions}
+        return next((each for each in (FAILED, ABORTED) if each in outcomes), UNDECIDED)
+    return ABORTED if is_abort(error) else FAILED
