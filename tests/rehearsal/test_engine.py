@@ -175,11 +175,12 @@ def test_a_fault_that_nobody_notices_fails_the_drill(store: Canary, manual: Manu
 
 def test_a_trip_before_the_fault_fails_the_drill(store: Canary, manual: ManualClock) -> None:
     """A candidate that was bad to begin with goes off early: no fault is switched on, and the drill does not pass."""
-    world_plan = replace(PLAN, stages=((0, 4), (25, 8)))
-    rehearsal, world = drill(store, manual, world_plan, error_of=lambda _: _bad_for_candidates(store))
+    plan = replace(PLAN, stages=((0, 4), (25, 8), (50, 4)))
+    rehearsal, world = drill(store, manual, plan, error_of=lambda _: _bad_for_candidates(store))
     checks = {check.claim: check.held for check in checks_of(rehearsal)}
     assert checks["The flag stays on until there is a fault"] is False
     assert world.witness.fault is None
+    assert [phase.name for phase in rehearsal.phases] == ["baseline", "25 %", "recovery"], "nothing is released further"
     assert not passed(checks_of(rehearsal))
 
 
