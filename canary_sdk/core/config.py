@@ -295,16 +295,18 @@ def _list_of(reader: Reader) -> Reader:
     def read(found: object) -> list[Any]:
         if not isinstance(found, list | tuple):
             raise ValueError(f"found {_say(found)}, expected a list of strings")  # noqa: TRY004 - as all mistakes
-        items = list(_collect_all((str(index), reader, item) for index, item in enumerate(found)).values())
-        _collect_all((str(index), partial(_once, items[:index]), item) for index, item in enumerate(items))
+        items: list[Any] = []
+        _collect_all((str(index), partial(_append, items, reader), item) for index, item in enumerate(found))
         return items
 
     return read
 
 
-def _once(earlier: list[Any], item: object) -> None:
-    if item in earlier:
+def _append(items: list[Any], reader: Reader, found: object) -> None:
+    """Read one more item, which must differ from those before."""
+    if (item := reader(found)) in items:
         raise ValueError(f"found {_say(item)} again, expected it once")
+    items.append(item)
 
 
 def _unknown(name: str, readers: Mapping[str, Reader], _: object) -> None:

@@ -62,7 +62,7 @@ class MemoryStore:
             if rows:
                 self._audit.extend(rows)
                 self._rows += len(rows)
-                self._snapshot = Snapshot(version, tuple(documents[place] for place in sorted(documents)))
+                self._snapshot = Snapshot(version, tuple(documents.values()))
             return self._snapshot.version
 
     def audit(self, *, kind: str | None = None, key: str | None = None, limit: int = 100) -> tuple[AuditRow, ...]:

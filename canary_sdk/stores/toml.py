@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -77,6 +78,15 @@ def _parse(path: PathLike[str] | str, text: str) -> dict[str, Any]:
 def _nearest(lines: dict[Place, int], path: Place) -> int | None:
     """Return the line of the longest known beginning of `path`."""
     return next((lines[path[:depth]] for depth in range(len(path), 0, -1) if path[:depth] in lines), None)
+
+
+def _unquoted(name: str) -> str:
+    """Return a key as it is meant. The parser decodes it; what it has refused is left as it is written."""
+    if name[0] not in "\"'":
+        return name
+    with suppress(tomllib.TOMLDecodeError):
+        name = tomllib.loads(f"name = {name}")["name"]
+    return name
 
 
 _BLANK: Final = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
@@ -178,7 +188,7 @@ class _Lines:
         names = []
         while found := _NAME.match(self._text, self._at):
             self._at = found.end()
-            names.append(found[1] if found[1][0] not in "\"'" else tomllib.loads(f"name = {found[1]}")["name"])
+            names.append(_unquoted(found[1]))
             if not self._text.startswith(".", self._at):
                 break
             self._at += 1

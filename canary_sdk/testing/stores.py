@@ -11,7 +11,9 @@ stores that end with the process, `DurableStoreConformance` for all others. Need
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -59,6 +61,14 @@ class StoreConformance:
         store = make_store()
         yield store
         store.close()
+
+    @pytest.fixture
+    def _restless(self) -> Iterator[None]:
+        """Let threads take turns far more often than they do by themselves."""
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        yield
+        sys.setswitchinterval(interval)
 
     def test_new_store_is_empty(self, store: FlagStore) -> None:
         """A new store is at version 0, without documents, without audit rows."""
@@ -229,17 +239,21 @@ class StoreConformance:
         commit(store, put("a", "2"))
         assert snapshot.documents[0].body == "1"
 
+    @pytest.mark.usefixtures("_restless")
     def test_concurrent_writers_lose_nothing(self, store: FlagStore) -> None:
         """Threads that count up one document by compare-and-set lose no count, and never get the same version."""
+        together = Barrier(4)
 
         def count_up(_: int) -> list[int]:
-            return [_increment(store, "counter") for _ in range(10)]
+            together.wait(PATIENCE_S)
+            return [_increment(store, "counter") for _ in range(25)]
 
         with ThreadPoolExecutor(4) as pool:
             versions = [version for each in pool.map(count_up, range(4), timeout=PATIENCE_S) for version in each]
-        assert bodies(store) == {"counter": "40"}
-        assert len(set(versions)) == len(store.audit(limit=1_000)) == 40
+        assert bodies(store) == {"counter": "100"}
+        assert len(set(versions)) == len(store.audit(limit=1_000)) == 100
 
+    @pytest.mark.usefixtures("_restless")
     def test_snapshot_is_consistent_under_concurrent_writers(self, store: FlagStore) -> None:
         """A reader sees both documents of a commit or neither, as of the snapshot's version, which never goes back."""
 

@@ -114,12 +114,18 @@ def test_environment_overrides_and_takes_over() -> None:
     fields = {
         "rollout": 5,
         "slos": ["errors < 1%"],
-        "environments": {"staging": {"rollout": 100, "slos": [], "salt": "s", "enabled": False, "default": True}},
+        "description": "d",
+        "environments": {
+            "eu": {"enabled": False},
+            "staging": {"rollout": 100, "slos": [], "salt": "s", "enabled": False, "default": True},
+        },
     }
     flag = parse_flag("f", fields)
     staging = flag.for_environment("staging")
     assert (staging.rollout, staging.slos, staging.salt, staging.enabled) == (100.0, (), "s", False)
     assert (staging.default, staging.candidate) == (True, False)
+    eu = flag.for_environment("eu")
+    assert (eu.enabled, eu.rollout, eu.slos, eu.salt, eu.description) == (False, 5.0, flag.base.slos, "f", "d")
     assert flag.for_environment("production") is flag.base
     assert (flag.base.rollout, flag.base.salt, flag.base.enabled) == (5.0, "f", True)
 

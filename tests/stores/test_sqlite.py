@@ -419,6 +419,8 @@ def forked(act: Callable[[], object]) -> int:
         warnings.simplefilter("ignore", DeprecationWarning)  # some of these tests fork with threads on purpose
         pid = os.fork()
     if pid == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(15)  # nobody would end a child that hangs
         try:
             act()
         except BaseException as error:  # noqa: BLE001 - told to the parent by the exit code

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from canary_sdk.core.config import parse_declaration
@@ -97,6 +97,7 @@ def test_a_table_is_where_its_header_is() -> None:
     assert locate(text, ("flags", "a")) == 4
 
 
+@example('"\\1" = 2')
 @given(st.text("[]{}=.,\"'#\\\n \tab1", max_size=40))
 def test_any_text_is_passed_over(text: str) -> None:
     """Text that is no TOML is passed over without an end, an error or a line that does not exist."""
