@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Final
 
@@ -19,6 +20,7 @@ INTERRUPTED: Final = 130
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    _write_what_can_be_written()
     try:
         from canary_sdk.apps.commands import canary
 
@@ -32,3 +34,10 @@ def main() -> None:
             raise
         sys.stderr.write(f'canary: this needs {missing}. Install it with: pip install "canary-rollout[{extra}]"\n')
         sys.exit(USAGE)
+
+
+def _write_what_can_be_written() -> None:
+    """Let a terminal that lacks a character show a question mark, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -22,6 +23,16 @@ def canary(*arguments: str, before: str = "") -> subprocess.CompletedProcess[str
 def test_it_tells_its_version() -> None:
     """The version is the distribution's."""
     assert canary("--version").stdout.strip() == version("canary-rollout")
+
+
+def test_a_poor_terminal_ends_nothing() -> None:
+    """Where the output cannot show a character, a question mark stands for it."""
+    code = "from canary_sdk.apps.cli import main\nimport sys; sys.argv[1:] = ['--version']\nmain()"
+    script = f"import atexit; atexit.register(lambda: print(chr(0x2714)))\n{code}"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.endswith("?\n")
 
 
 def test_it_explains_itself() -> None:

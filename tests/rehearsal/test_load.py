@@ -220,7 +220,10 @@ async def finished(process: subprocess.Popen[str], close: bool) -> tuple[str, st
         if close:
             process.stdin.close()
             process.stdin = None
-        process.wait(10)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
         assert process.stdout is not None
         assert process.stderr is not None
         with process:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from canary_sdk.rehearsal.fault import Fault
 
 ENVIRONMENT: Final = "demo"
-SLOS: Final = ("p50 < 100ms", "p95 < 250ms", "p99 < 600ms", "errors < 1.5%", "throughput > 50/s")
+SLOS: Final = ("p50 < 100ms", "p95 < 250ms", "p99 < 600ms", "errors < 1.5%", "throughput > 10/s")
 STAGES: Final = (5.0, 25.0)
 LAST_STAGE: Final = 100.0
 """Where a healthy release goes on to."""
