@@ -13,16 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canary_sdk.core.breaker import AutoRollback
-from canary_sdk.core.config import (
-    LONGEST_S,
-    auto_rollback_fields,
-    parse_auto_rollback,
-    parse_declaration,
-    parse_duration,
-    parse_flag,
-    parse_percent,
-)
+from canary_sdk.core.config import auto_rollback_fields, parse_auto_rollback, parse_declaration, parse_flag
 from canary_sdk.core.flags import Flag, FlagType
+from canary_sdk.core.reading import LONGEST_S, parse_duration, parse_percent
 from canary_sdk.core.slo import parse_slo
 from canary_sdk.errors import ConfigError
 
