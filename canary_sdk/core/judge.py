@@ -89,11 +89,21 @@ class Finding:
 
     def sentence(self, seconds: float) -> str:
         """Say it with its numbers; `seconds` is the length of the interval."""
-        if self.candidate is None or self.outcome is Outcome.INCONCLUSIVE:
+        if self.candidate is None or self.outcome is Outcome.INCONCLUSIVE or self._figure_belies_count:
             return f"{self.slo.name} is {self.outcome.name}: {self.why} ({say_seconds(seconds)})"
         return (
             f"{self.slo.name} {self.slo.say(self.candidate)} against a limit of {self.slo.say(self.limit)} "
             f"({self._against}, {self.samples} requests in {say_seconds(seconds)})"
+        )
+
+    @property
+    def _figure_belies_count(self) -> bool:
+        """Whether the latency shown, of finished requests, would hide what those that still hang have decided."""
+        return (
+            self.slo.quantile is not None
+            and self.candidate is not None
+            and (self.outcome is Outcome.BREACH) != (self.candidate > self.limit)
+            and self.outcome is not Outcome.ACCEPTABLE
         )
 
     @property

@@ -29,7 +29,7 @@ from canary_sdk.measure import layout, mapping
 from canary_sdk.measure.arm import Arm
 from canary_sdk.measure.counters import CELLS, WRITES, Counters, nanoseconds
 from canary_sdk.measure.layout import ARM, BLOCK, WORD, cell_of, size_of
-from canary_sdk.measure.segment import Segment, claim
+from canary_sdk.measure.segment import Segment, claim, is_deserted
 
 if TYPE_CHECKING:
     import mmap
@@ -130,13 +130,24 @@ class Arena:
         return self._fd is None or self.path is None or mapping.is_at(self._fd, self.path)
 
     def close(self) -> None:
-        """Give the segment back; its counters stay. Bounded, and done once. What is mapped stays readable."""
-        if self._segment is not None:
+        """Give the segment back; its counters stay. Bounded, and done once. What is mapped stays readable.
+
+        The last process that counted takes the file with it. One that only looked on finds it gone, and begins anew.
+        """
+        if self._segment is not None and self._segment.is_ours:
             self._segment.give_back()
+            with suppress(OSError), self._held():
+                self._remove_if_deserted()
         self._leave_segment()
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+    def _remove_if_deserted(self) -> None:
+        if self._fd is None or self.path is None or not mapping.is_at(self._fd, self.path):
+            return
+        if is_deserted(self._words, self._now_ns()):
+            os.unlink(self.path)  # noqa: PTH108 - pathlib is not worth its import here
 
     def _block(self, arm: Arm) -> memoryview:
         """Return the block in which this process counts an arm, ready to be touched."""

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from canary_sdk.measure.layout import SEGMENT, SEGMENT_TABLE, SEGMENTS, WORD, cell_of, size_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PID: Final = cell_of(SEGMENT, "pid")
 STARTED: Final = cell_of(SEGMENT, "started")
@@ -53,12 +56,21 @@ class Segment:
 
 def claim(words: memoryview, now_ns: int) -> Segment | None:
     """Take the first segment that nobody counts in; None if there is none. Only under the file's lock."""
-    for number in range(SEGMENTS):
-        start = SEGMENT_TABLE.offset // WORD + number * (size_of(SEGMENT) // WORD)
-        head = words[start : start + size_of(SEGMENT) // WORD]
+    for number, head in enumerate(_heads(words)):
         if _is_free(head, now_ns):
             return Segment(head, number, now_ns)
     return None
+
+
+def is_deserted(words: memoryview, now_ns: int) -> bool:
+    """Tell whether no process counts in any segment. Only under the file's lock."""
+    return all(_is_free(head, now_ns) for head in _heads(words))
+
+
+def _heads(words: memoryview) -> Iterator[memoryview]:
+    size = size_of(SEGMENT) // WORD
+    for start in range(SEGMENT_TABLE.offset // WORD, SEGMENT_TABLE.offset // WORD + SEGMENTS * size, size):
+        yield words[start : start + size]
 
 
 def started(pid: int) -> int:

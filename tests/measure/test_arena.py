@@ -69,6 +69,7 @@ class ArenaModel(RuleBasedStateMachine):
         self.expected: dict[str, Counter[str]] = {}
         self.before: dict[str, Counters] = {}
         self.reader = Arena(self.path, clock=self.clock)
+        self.reader.arm("reader").abort()  # who counts keeps the file
 
     @rule(target=arms, name=st.sampled_from(["a/on/unit", "a/off/unit", "ö" * 80]))
     def open(self, name: str) -> Arm:
@@ -293,7 +294,9 @@ def test_names_are_kept_for_people(arena: Arena) -> None:
 
 
 def test_counters_outlive_their_process(path: Path) -> None:
-    """A successor takes the same segment and goes on from what it finds."""
+    """A successor takes the same segment and goes on from what it finds, as long as somebody keeps the file."""
+    keeper = Arena(path)
+    count(keeper.arm("other"), 0.1)
     for _ in range(3):
         arena = Arena(path)
         count(arena.arm("a"), 0.1)
@@ -301,13 +304,36 @@ def test_counters_outlive_their_process(path: Path) -> None:
         arena.close()
     last = Arena(path)
     assert last.read(last.arm("a")).requests == 3
-    assert last._words[layout.SEGMENT_TABLE.offset // 8 + segment.GENERATION] == 3
-    assert last._words[(layout.SEGMENT_TABLE.offset + layout.SEGMENT_TABLE.size) // 8 + segment.GENERATION] == 0
+    generations = [
+        last._words[(layout.SEGMENT_TABLE.offset + number * layout.SEGMENT_TABLE.size) // 8 + segment.GENERATION]
+        for number in range(3)
+    ]
+    assert generations == [1, 3, 0]
+    keeper.close()
+
+
+def test_the_last_process_takes_the_file_with_it(path: Path) -> None:
+    """A clean end leaves nothing behind; whoever still counts keeps the file; a file of others' is left alone."""
+    first, second = Arena(path), Arena(path)
+    for arena in (first, second):
+        count(arena.arm("a"), 0.1)
+    first.close()
+    assert path.exists()
+    second.close()
+    assert not path.exists()
+    late, looking = Arena(path), Arena(path)
+    count(late.arm("a"), 0.1)
+    path.unlink()
+    path.write_text("somebody else's")
+    late.close()
+    looking.close()
+    assert path.read_text() == "somebody else's"
 
 
 def test_counting_after_close_is_private(path: Path) -> None:
     """A late count neither raises nor touches a segment that may be somebody else's by now."""
-    arena = Arena(path)
+    keeper, arena = Arena(path), Arena(path)
+    count(keeper.arm("other"), 0.1)
     arm = arena.arm("a")
     count(arm, 0.1)
     arena.close()
@@ -317,6 +343,7 @@ def test_counting_after_close_is_private(path: Path) -> None:
     assert successor.read(successor.arm("a")).requests == 2
     assert arena.read(arm).requests == 3
     successor.close()
+    keeper.close()
 
 
 def test_a_closed_arena_enters_nothing(path: Path) -> None:
