@@ -29,6 +29,7 @@ from canary_sdk.measure import layout, mapping
 from canary_sdk.measure.arm import Arm
 from canary_sdk.measure.counters import CELLS, WRITES, Counters, nanoseconds
 from canary_sdk.measure.layout import ARM, BLOCK, WORD, cell_of, size_of
+from canary_sdk.measure.lease import Lease
 from canary_sdk.measure.segment import Segment, claim, is_deserted
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Arena:
         self._arms: dict[str, Arm] = {}
         self._lock = threading.Lock()
         memory = memoryview(self._map())
+        self.lease = Lease(None if self.path is None or self.private_reason else f"{self.path}.lease")
         self._words = memory.cast("Q")
         self._bytes = memory
         self.guard: memoryview = memory[layout.GUARD.offset : layout.GUARD.offset + layout.FLAGS]
@@ -139,6 +141,7 @@ class Arena:
             with suppress(OSError), self._held():
                 self._remove_if_deserted()
         self._leave_segment()
+        self.lease.let_go()
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -148,6 +151,7 @@ class Arena:
             return
         if is_deserted(self._words, self._now_ns()):
             os.unlink(self.path)  # noqa: PTH108 - pathlib is not worth its import here
+            self.lease.remove()
 
     def _block(self, arm: Arm) -> memoryview:
         """Return the block in which this process counts an arm, ready to be touched."""

@@ -94,7 +94,7 @@ def hold(fd: int, clock: Clock) -> Iterator[None]:
     Raises: Refused, after `PATIENCE_S`.
     """
     deadline = clock.monotonic() + PATIENCE_S
-    while not _lock(fd):
+    while not lock(fd):
         if clock.monotonic() >= deadline:
             raise Refused(f"another process holds the lock for more than {PATIENCE_S:g} s")
         clock.pause(0.001)
@@ -123,7 +123,8 @@ def is_at(fd: int, path: str) -> bool:
         return False
 
 
-def _lock(fd: int) -> bool:
+def lock(fd: int) -> bool:
+    """Lock an open file, across processes, and say whether that was possible; it lasts until the file is closed."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

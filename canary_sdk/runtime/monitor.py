@@ -156,10 +156,15 @@ class Monitor:
         self._folder.fold()
 
     def judge(self, guard: Guard) -> list[Event]:
-        """Slide the windows and judge what is due. The guard is set before this returns; the events are to be told."""
+        """Slide the windows and judge what is due, if this process is the one that judges for its host.
+
+        The guard is set before this returns; the events are to be told.
+        """
         now, at = self._clock.monotonic(), self._clock.wall()
         self._slide(now)
         events: list[Event] = []
+        if not self._arena.lease.take():
+            return events
         for key, watch in self._watches.items():
             if watch.is_due and (watch.flag.rollout > 0 or guard.breaker(key).guard_bits):
                 events += guard.decide(key, partial(watch.decide, now=now, at=at))

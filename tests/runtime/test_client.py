@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -283,3 +285,57 @@ def test_it_goes_on_answering_after_close(canary: Canary) -> None:
     canary.close()
     assert canary.is_enabled("checkout", "u")
     assert not canary.status().failures
+
+
+def test_a_forked_child_starts_by_itself(tmp_path: Path) -> None:
+    """It answers, counts in a segment of its own, has its own thread, and leaves its parent's lease alone."""
+    with connect(f"sqlite:///{tmp_path}/canary.db") as parent:
+        parent.apply({"flags": {"checkout": {"rollout": 100}}})
+        assert parent.is_enabled("checkout", "u")
+        assert parent._arena.lease.take()
+        reading, writing = os.pipe()
+        if not (child := os.fork()):
+            with contextlib.suppress(BaseException):
+                status = (parent.is_enabled("checkout", "u"), parent.status().ticking, parent._arena.lease.take())
+                os.write(writing, repr(status).encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert os.read(reading, 100) == b"(True, True, False)"
+        assert parent._arena.lease.take()
+        os.close(reading)
+        os.close(writing)
+
+
+def test_one_of_two_workers_judges(tmp_path: Path, clock: ManualClock) -> None:
+    """Both count, one judges the sum, the other sees the trip at its next evaluation, and it is told once."""
+    url = f"sqlite:///{tmp_path}/canary.db"
+    with connect(url, clock=clock, background=False) as first, connect(url, clock=clock, background=False) as second:
+        first.apply(CONFIG)
+        sinks = [Told(), Told()]
+        for worker, sink in zip((first, second), sinks, strict=True):
+            worker.subscribe(sink)
+            worker.tick()
+        for _ in range(50):
+            for worker in (first, second):
+                for number in range(10):
+                    unit = worker.units.open_request()
+                    token = worker.units.enter(unit)
+                    is_on = worker.is_enabled("checkout", f"user-{number}")
+                    unit.finish(unit.started + (0.9 if is_on else 0.1))
+                    worker.units.leave(token)
+            clock.advance(0.1)
+            second.tick()
+            first.tick()
+            if sinks[0].of(FlagTripped):
+                break
+        assert second.evaluate("checkout", "u").reason is Reason.TRIPPED
+        tripped = sinks[0].of(FlagTripped)[0]
+        assert isinstance(tripped, FlagTripped)
+        assert tripped.verdict is not None
+        assert tripped.verdict.findings[0].samples > 50
+        for _ in range(30):
+            clock.advance(0.1)
+            second.tick()
+        assert len(sinks[0].of(FlagTripped)) == 1
+        assert not sinks[1].of(FlagTripped)
+        assert second.status().flags["checkout"].breaker.state is State.OPEN

@@ -1,0 +1,82 @@
+"""One process at a time holds the lease, and its death passes it on."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from canary_sdk.measure.arena import Arena
+from canary_sdk.measure.lease import Lease
+
+HOLDER = """
+import sys
+from canary_sdk.measure.lease import Lease
+lease = Lease(sys.argv[1])
+print(lease.take(), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """Where the lease's file is."""
+    return str(tmp_path / "a.arena.lease")
+
+
+def test_one_holds_it_until_it_lets_go(path: str) -> None:
+    """The second gets it when the first lets go, and not before; asking again changes nothing."""
+    first, second = Lease(path), Lease(path)
+    assert (first.take(), second.take(), first.take()) == (True, False, True)
+    first.let_go()
+    assert second.take()
+    assert not first.take()
+    second.let_go()
+
+
+def test_the_death_of_its_holder_passes_it_on(path: str) -> None:
+    """A process that is killed without a chance to say goodbye holds nothing any more."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "True\n"
+        lease = Lease(path)
+        assert not lease.take()
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        assert lease.take()
+        lease.let_go()
+
+
+def test_a_file_that_was_taken_away_is_no_lease(path: str) -> None:
+    """Two processes never both hold it because one still locks a file that is gone."""
+    first, second = Lease(path), Lease(path)
+    assert first.take()
+    Path(path).unlink()
+    assert second.take()
+    assert not first.take()
+    second.let_go()
+
+
+def test_without_a_file_it_is_always_held() -> None:
+    """A private arena has nobody to share with."""
+    assert Lease(None).take()
+    assert Arena().lease.take()
+
+
+def test_a_file_that_cannot_be_had_leaves_nobody_without_a_judge(tmp_path: Path) -> None:
+    """Two judges that find the same do less harm than none."""
+    assert Lease(str(tmp_path / "missing" / "a.lease")).take()
+
+
+def test_the_last_process_takes_its_file_with_it(path: str) -> None:
+    """Nothing is left after a clean end."""
+    arena = Arena(path.removesuffix(".lease"))
+    arena.arm("a").abort()
+    assert arena.lease.take()
+    arena.close()
+    assert not Path(path).exists()
