@@ -1,34 +1,52 @@
-"""What does the middleware add to an ASGI request, beside a class that only passes it through?"""
+"""What does the middleware add to a request, beside a class that only passes it through?
+
+Nothing folds while the clock runs, because in production that is the ticker's work, ten times a second; what a round
+has left in the ring is thrown away before the next.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
 from benchmarks.race import publish, race
 from canary_sdk import connect
-from canary_sdk.integrations.asgi import CanaryMiddleware
+from canary_sdk.integrations import asgi, wsgi
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
+
+    from starlette.requests import Request
+    from starlette.responses import Response
 
     from canary_sdk import Canary
 
     App = Callable[[Any, Any, Any], Awaitable[None]]
+    WSGIApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 FLAGS = [f"flag-{number}" for number in range(5)]
-THROUGH = "passthrough"
+LEFT = 200_000
 
-STATEMENTS = {
-    "bare app": "serve(bare)",
-    THROUGH: "serve(passthrough)",
-    "CanaryMiddleware": "serve(measured)",
-    "CanaryMiddleware, 1 flag": "serve(one_flag)",
-    "CanaryMiddleware, 5 flags": "serve(five_flags)",
+ASGI_SCOPE: dict[str, Any] = {
+    "type": "http",
+    "http_version": "1.1",
+    "method": "GET",
+    "scheme": "http",
+    "path": "/",
+    "raw_path": b"/",
+    "query_string": b"",
+    "root_path": "",
+    "headers": [],
+    "server": ("test", 80),
+    "client": None,
 }
 
 
 class Passthrough:
-    """The least that a middleware can be."""
+    """The least that an ASGI middleware can be."""
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -38,7 +56,18 @@ class Passthrough:
         await self.app(scope, receive, send)
 
 
-def application(canary: Canary, flags: list[str]) -> App:
+class WSGIPassthrough:
+    """The least that a WSGI middleware can be."""
+
+    def __init__(self, app: WSGIApp) -> None:
+        self.app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Pass everything through."""
+        return self.app(environ, start_response)
+
+
+def raw_app(canary: Canary, flags: list[str]) -> App:
     """Return a raw application that asks `flags` and answers with two messages."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001 - the protocol's signature
@@ -50,32 +79,86 @@ def application(canary: Canary, flags: list[str]) -> App:
     return app
 
 
+def starlette_app(canary: Canary, flags: list[str]) -> App:
+    """Return a Starlette application with one route that asks `flags`."""
+
+    async def page(_: Request) -> Response:
+        for flag in flags:
+            canary.is_enabled(flag, "user-42")
+        return PlainTextResponse("")
+
+    return Starlette(routes=[Route("/", page)])
+
+
+def list_app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ARG001 - the protocol's signature
+    """Answer with a complete body."""
+    start_response("200 OK", [])
+    return [b""]
+
+
+def generator_app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:  # noqa: ARG001 - as above
+    """Answer piece by piece."""
+    start_response("200 OK", [])
+    yield b""
+
+
 async def ignore(message: object = None) -> None:
     """Stand in for the server's `send` and `receive`."""
 
 
 def serve(app: App) -> None:
-    """Drive one request to its end without an event loop; nothing in it waits."""
+    """Drive one ASGI request to its end without an event loop; nothing in it waits."""
     try:
-        app({"type": "http", "path": "/"}, ignore, ignore).__await__().send(None)
+        app(ASGI_SCOPE.copy(), ignore, ignore).__await__().send(None)
     except StopIteration:
         return
 
 
+def start(status: str, headers: object) -> None:
+    """Stand in for the server's `start_response`."""
+
+
+def call(app: WSGIApp) -> None:
+    """Drive one WSGI request as a server does."""
+    body: Any = app({"REQUEST_METHOD": "GET"}, start)
+    for _ in body:
+        pass
+    if hasattr(body, "close"):
+        body.close()
+
+
 def main() -> None:
-    """Race the applications, each called as a server calls it."""
-    with connect("memory:") as canary:
+    """Race the applications, each called as a server calls it, one kind of application after the other."""
+    with connect("memory:", background=False) as canary:
         canary.apply({"flags": {flag: {"rollout": 25} for flag in FLAGS}})
-        bare = application(canary, [])
-        names = {
-            "serve": serve,
-            "bare": bare,
-            "passthrough": Passthrough(bare),
-            "measured": CanaryMiddleware(bare, canary=canary),
-            "one_flag": CanaryMiddleware(application(canary, FLAGS[:1]), canary=canary),
-            "five_flags": CanaryMiddleware(application(canary, FLAGS), canary=canary),
-        }
-        publish(__doc__ or "", race(STATEMENTS, names, loops=5_000), baseline=THROUGH)
+        canary.tick()
+        for kind, app in (("raw ASGI", raw_app), ("Starlette", starlette_app)):
+            names = {
+                "serve": serve,
+                "drain": lambda: canary.units.ring.drain(LEFT),
+                "bare": app(canary, []),
+                "passthrough": Passthrough(app(canary, [])),
+                "measured": asgi.CanaryMiddleware(app(canary, []), canary=canary),
+                "one_flag": asgi.CanaryMiddleware(app(canary, FLAGS[:1]), canary=canary),
+                "five_flags": asgi.CanaryMiddleware(app(canary, FLAGS), canary=canary),
+            }
+            variants = ("bare", "passthrough", "measured", "one_flag", "five_flags")
+            compare(kind, {variant: f"serve({variant})" for variant in variants}, names)
+        for kind, wsgi_app in (("raw WSGI, a list", list_app), ("raw WSGI, a generator", generator_app)):
+            names = {
+                "call": call,
+                "drain": lambda: canary.units.ring.drain(LEFT),
+                "bare": wsgi_app,
+                "passthrough": WSGIPassthrough(wsgi_app),
+                "measured": wsgi.CanaryMiddleware(wsgi_app, canary=canary),
+            }
+            compare(kind, {variant: f"call({variant})" for variant in ("bare", "passthrough", "measured")}, names)
+
+
+def compare(kind: str, statements: dict[str, str], names: dict[str, object]) -> None:
+    """Race one kind of application, and publish."""
+    question = (__doc__ or "").partition("\n")[0]
+    publish(f"{kind}: {question}", race(statements, names, loops=2_000, before="drain()"), baseline="passthrough")
 
 
 if __name__ == "__main__":

@@ -1,116 +1,208 @@
 """WSGI middleware: opens a unit of work for each request and stops its clock when the body is closed.
 
-A complete body (list or tuple) is returned as it is and its clock stops there; any other body is wrapped in an object
-that delegates to the application's iterator, notes an exception on the way, and closes it exactly once.
+A body that is complete (list or tuple), or that the server sends by itself (`wsgi.file_wrapper`), is returned as it is
+and its clock stops there. Any other body is wrapped in an object that hands out the application's own chunks, notes an
+exception on the way, and closes it exactly once. The unit stays current while such a body runs. `start_response` may
+come late, twice or never; the last status that the server took counts, and a request without one is an error.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Final, cast
 
-from canary_sdk.runtime.scope import FAILED, UNDECIDED, outcome_of
+from canary_sdk.integrations.ending import UNMEASURED, abandon, is_disconnect, judged
+from canary_sdk.integrations.routes import Routes, flask_template
+from canary_sdk.runtime.scope import ABORTED, FAILED, UNDECIDED, outcome_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sized
     from contextvars import Token
     from typing import Any
 
+    from canary_sdk.integrations.ending import IsError
     from canary_sdk.runtime.client import Canary
-    from canary_sdk.runtime.scope import Subject, Unit, Units
+    from canary_sdk.runtime.scope import Unit
 
     Environ = dict[str, Any]
     StartResponse = Callable[..., Callable[[bytes], object]]
     App = Callable[[Environ, StartResponse], Iterable[bytes]]
 
-ENVIRON_KEY: Final = "canary"
-"""Where the unit of work stands in the WSGI environ."""
-
-UNMEASURED: Final = "The request went on unmeasured; please report this with its traceback"
+ENVIRON_KEY: Final = "canary.unit"
+"""Where the unit of work stands in the WSGI environ: whatever has a dot in its name may be an object."""
 
 
 class CanaryMiddleware:
     """Measure every request of `app` and know which flags it met.
 
-    `key(environ)` may return the request's targeting key; it is asked only when an evaluation brings none. Installed
-    twice, a request counts once. Threads: any number of server threads.
+    `key(environ)` may return the request's targeting key; it is asked only when an evaluation brings none.
+    `is_error(status, exception)` may say what counts as an error; without it that is an exception, or a status from 500
+    on. It is asked once a request, when it has ended, unless the client went away before the response; `exception` is
+    what came out of the application or its body, `status` is 0 if there was no response. Installed twice, a request
+    counts once. Threads: any number of server threads.
     """
 
-    def __init__(self, app: App, *, canary: Canary, key: Callable[[Environ], str | None] | None = None) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        canary: Canary,
+        key: Callable[[Environ], str | None] | None = None,
+        is_error: IsError | None = None,
+    ) -> None:
         """Wrap `app`."""
         self.app = app
         self._units = canary.units
+        self._now = canary.units.now
         self._failures = canary.failures
         self._key = key
+        self._is_error = is_error
+        self._routes = Routes(flask_template)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
         if ENVIRON_KEY in environ:
             return self.app(environ, start_response)
-        units = self._units
+        units, key = self._units, self._key
+        unit = token = None
         try:
-            unit = units.open_request(_subject(self._key, environ))
+            unit = units.open_request(None if key is None else partial(key, environ))
             environ[ENVIRON_KEY] = unit
             token = units.enter(unit)
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
+            abandon(unit, environ, ENVIRON_KEY)
             self._failures.note("opening a request", error, UNMEASURED)
+        if unit is None or token is None:
             return self.app(environ, start_response)
         try:
-            body = self.app(environ, _watched(start_response, unit, units.now))
+            body = self.app(environ, self._watched(environ, start_response, unit))
         except BaseException as error:
-            unit.finish(units.now(), outcome_of(error))
-            units.leave(token)
+            self.close(unit, token, error)
             raise
-        if isinstance(body, (list, tuple)):
-            unit.finish(units.now())
-            units.leave(token)
+        if isinstance(body, (list, tuple)) or _is_file(body, environ):
+            self.close(unit, token)
             return body
-        return _Body(body, unit, units, token)
+        return (_SizedBody if hasattr(body, "__len__") else _Body)(body, self, unit, token)
+
+    def _watched(self, environ: Environ, start_response: StartResponse, unit: Unit) -> StartResponse:
+        """Wrap `start_response` to see what the server took."""
+
+        def watch(status: str, headers: object, exc_info: object = None) -> Callable[[bytes], object]:
+            write = start_response(status, headers) if exc_info is None else start_response(status, headers, exc_info)
+            try:
+                unit.status = _status_of(status)
+                request = environ.get("werkzeug.request")
+                if request is not None and request.url_rule is not None:
+                    unit.route = self._routes.label(request.url_rule, environ)
+            except Exception as error:  # noqa: BLE001 - ours never reaches the host
+                self._failures.note("reading the start of a response", error, UNMEASURED)
+            return write
+
+        return watch
+
+    def respond(self, unit: Unit) -> None:
+        """Note that the response has started."""
+        try:
+            unit.responded = self._now()
+        except Exception as error:  # noqa: BLE001 - ours never reaches the host
+            self._failures.note("reading the start of a response", error, UNMEASURED)
+
+    def close(self, unit: Unit, token: Token[Unit | None] | None, error: BaseException | None = None) -> None:
+        """End one of this middleware's units, if that is still to do, and let go of it."""
+        try:
+            if not unit.ended:
+                unit.outcome = self._outcome(unit, error)
+                now = self._now()
+                if unit.status and not unit.responded:
+                    unit.responded = now
+                unit.ended = now
+            unit.subject = None
+            unit.in_request = False
+            if token is not None:
+                self._units.leave(token)
+        except Exception as failure:  # noqa: BLE001 - ours never reaches the host
+            self._failures.note("closing a request", failure, UNMEASURED)
+
+    def _outcome(self, unit: Unit, error: BaseException | None) -> int:
+        """Decide by the exception, or by the status if the server took one."""
+        outcome = UNDECIDED if unit.status else FAILED
+        if error is not None:
+            outcome = outcome_of(error, (), is_disconnect)
+            if outcome == ABORTED and unit.status:
+                outcome = UNDECIDED
+        if self._is_error is None or outcome == ABORTED:
+            return outcome
+        return judged(self._is_error, self._failures, unit.status, error, outcome)
 
 
-def _subject(key: Callable[[Environ], str | None] | None, environ: Environ) -> Subject:
-    return None if key is None else lambda: key(environ)
+@lru_cache(maxsize=256)
+def _status_of(line: str) -> int:
+    return int(line[:3])
 
 
-def _watched(start_response: StartResponse, unit: Unit, now: Callable[[], float]) -> StartResponse:
-    def watch(status: str, *rest: object) -> Callable[[bytes], object]:
-        unit.status = int(status[:3]) if status[:3].isdigit() else 0
-        unit.responded = now()
-        return start_response(status, *rest)
-
-    return watch
+def _is_file(body: Iterable[bytes], environ: Environ) -> bool:
+    """Whether the server knows a short way for this body, which it recognises by its type, or by being the file."""
+    wrapper = environ.get("wsgi.file_wrapper")
+    return isinstance(body, wrapper) if isinstance(wrapper, type) else wrapper is not None and hasattr(body, "read")
 
 
 class _Body:
-    """A body that is not complete yet: iterated by the server, closed by it once."""
+    """A body that is not complete yet: iterated by the server, and closed by it once.
 
-    __slots__ = ("_body", "_outcome", "_token", "_unit", "_units")
+    More than one chunk makes it a stream. Where the server never closes it, the garbage collector ends the unit.
+    """
 
-    def __init__(self, body: Iterable[bytes], unit: Unit, units: Units, token: Token[Unit | None]) -> None:
+    __slots__ = ("_body", "_middleware", "_token", "_unit")
+
+    def __init__(
+        self, body: Iterable[bytes], middleware: CanaryMiddleware, unit: Unit, token: Token[Unit | None]
+    ) -> None:
         self._body = body
+        self._middleware = middleware
         self._unit = unit
-        self._units = units
         self._token: Token[Unit | None] | None = token
-        self._outcome = UNDECIDED
 
     def __iter__(self) -> Iterator[bytes]:
+        unit = self._unit
         try:
-            yield from self._body
-        except Exception:
-            self._outcome = FAILED
+            chunks = iter(self._body)
+            for first in chunks:
+                self._middleware.respond(unit)  # servers keep the headers back until now
+                yield first
+                break
+            for second in chunks:
+                unit.streamed = True
+                yield second
+                break
+            yield from chunks
+        except Exception as error:
+            self._middleware.close(unit, None, error)
             raise
 
     def close(self) -> None:
         """Close the application's body if it can be closed, then stop the clock."""
-        if self._token is None:
-            return
         token, self._token = self._token, None
+        if token is None:
+            return
         try:
             close = getattr(self._body, "close", None)
             if close is not None:
                 close()
-        except Exception:
-            self._outcome = FAILED
+        except BaseException as error:
+            self._middleware.close(self._unit, token, error)
             raise
-        finally:
-            self._unit.finish(self._units.now(), self._outcome)
-            self._units.leave(token)
+        self._middleware.close(self._unit, token)
+
+    def __del__(self) -> None:
+        """End the unit, but not in the context of whoever runs this, and leave the body to its own collection."""
+        if self._token is not None:
+            self._middleware.close(self._unit, None)
+
+
+class _SizedBody(_Body):
+    """A body that knows how many chunks it has, which servers use to tell its length."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(cast("Sized", self._body))

@@ -157,7 +157,8 @@ class Canary:
 
     def current_unit(self) -> Unit | None:
         """Return the unit of work that is open here, if there is one."""
-        return self.units.current()
+        unit = self.units.current()
+        return None if unit is None or unit.is_over else unit
 
     # --- control -----------------------------------------------------------------------------------------------------
 

@@ -40,6 +40,8 @@ class Unit(dict[str, "tuple[Evaluation, str | None]"]):
 
     `outcome` is UNDECIDED, which leaves it to `status`, until the work itself says GOOD, FAILED or ABORTED; `status` is
     the HTTP status, 0 if there is none. `route` is the template that a request's path matched, never the path.
+    `in_request` holds until the application is through with a request, background work included, which is later than
+    the end.
     """
 
     __slots__ = ("ended", "in_request", "outcome", "responded", "route", "started", "status", "streamed", "subject")
@@ -59,10 +61,14 @@ class Unit(dict[str, "tuple[Evaluation, str | None]"]):
         mark = self.get(flag_key)
         return mark is not None and mark[0].is_candidate
 
+    @property
+    def is_over(self) -> bool:
+        """Whether its work is done: the answers it was given hold no longer, for whoever inherited it."""
+        return bool(self.ended) and not self.in_request
+
     def finish(self, ended: float, outcome: int = UNDECIDED) -> None:
         """Stop the clock. The end is written last: whoever sees it sees a whole unit."""
         self.outcome = outcome
-        self.subject = None
         self.ended = ended
 
 
@@ -115,13 +121,11 @@ class Units:
         self.record_call = self.call_ring.append
 
     def leave(self, token: Token[Unit | None]) -> None:
-        """Go back to what was current before. In a context that only inherited the unit, forget it once it has ended."""
-        try:
+        """Go back to what was current before; a context that only inherited the unit is not ours to change."""
+        try:  # noqa: SIM105 - `suppress` would cost as much as all of the rest
             self.variable.reset(token)
         except ValueError:
-            unit = self.current()
-            if unit is not None and unit.ended:
-                self.enter(None)
+            pass
 
     def _opener(self, *, in_request: bool = False) -> Callable[[Subject], Unit]:
         """Make the function that opens units; all it needs is bound, because every request passes through it."""

@@ -61,8 +61,11 @@ def resolver(flag: CompiledFlag, guard: memoryview, slot: int, current: Callable
 
     def resolve(context: Context) -> Evaluation:
         unit = current()
-        if unit is not None and flag_key in unit:
-            return unit[flag_key][0]
+        if unit is not None:
+            if unit.ended and unit.is_over:
+                unit = None  # inherited by a task or thread that outlived the work it was started in
+            elif flag_key in unit:
+                return unit[flag_key][0]
         key = context if type(context) is str else _targeting_key(context, unit)
         evaluation = _held(flag, guard[slot], key) if guard[slot] else choose(key)
         if unit is None:

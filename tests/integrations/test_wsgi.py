@@ -2,65 +2,116 @@
 
 from __future__ import annotations
 
+import gc
+import io
+import sys
+import threading
 from typing import TYPE_CHECKING, Any
+from wsgiref.util import FileWrapper, setup_testing_defaults
+from wsgiref.validate import validator
 
 import pytest
+from starlette.requests import ClientDisconnect
 
 from canary_sdk.integrations.wsgi import CanaryMiddleware
-from canary_sdk.runtime.scope import FAILED, UNDECIDED
+from canary_sdk.runtime.scope import ABORTED, FAILED, GOOD, UNDECIDED
+from tests.integrations.driver import measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from canary_sdk import Canary
-    from canary_sdk.runtime.scope import Unit
     from canary_sdk.testing import ManualClock
 
     App = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
-def call(canary: Canary, app: App, environ: dict[str, Any] | None = None) -> Iterable[bytes]:
-    """Send one request through the middleware and return the body, not yet read."""
-    return CanaryMiddleware(app, canary=canary)(environ if environ is not None else {}, lambda *_: lambda _: None)
+class Server:
+    """A server's side of one request: what it was told, in the order it came."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple[object, ...]] = []
+        self.written: list[bytes] = []
+
+    def start_response(self, *arguments: Any) -> Callable[[bytes], object]:
+        """Take a status and headers; refuse a second time unless it comes with an exception, which it raises late."""
+        if self.started and len(arguments) < 3:
+            raise AssertionError("headers already set")
+        if self.written and len(arguments) == 3:
+            raise arguments[2][1]
+        self.started.append(arguments)
+        return self.written.append
+
+    def call(self, app: App, **environ: Any) -> Iterable[bytes]:
+        """Call the application and return its body, not yet read."""
+        return app({"REQUEST_METHOD": "GET", **environ}, self.start_response)
+
+    def serve(self, app: App, **environ: Any) -> list[bytes]:
+        """Read and close the body as PEP 3333 asks."""
+        body: Any = self.call(app, **environ)
+        try:
+            for chunk in body:
+                self.written.append(chunk)
+        finally:
+            if hasattr(body, "close"):
+                body.close()
+        return self.written
 
 
-def serve(canary: Canary, app: App) -> bytes:
-    """Read and close the body as a server does."""
-    body = call(canary, app)
-    try:
-        return b"".join(body)
-    finally:
-        close = getattr(body, "close", None)
-        if close is not None:
-            close()
+class Body:
+    """A body that counts how often it is closed, and may fail anywhere."""
+
+    def __init__(self, *chunks: bytes, breaks: bool = False, close_breaks: bool = False) -> None:
+        self.chunks = chunks
+        self.breaks = breaks
+        self.close_breaks = close_breaks
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self.chunks
+        if self.breaks:
+            raise KeyError
+
+    def close(self) -> None:
+        """Count."""
+        self.closed += 1
+        if self.close_breaks:
+            raise KeyError
 
 
-def measured(canary: Canary) -> Unit:
-    """Return the one unit that was recorded."""
-    (unit,) = canary.units.ring.drain(10)
-    return unit
-
-
-def test_a_complete_body_is_returned_as_it_is(canary: Canary, clock: ManualClock) -> None:
-    """A list body is the application's own object, and its clock stops when the application returns."""
-    body = [b"one", b"two"]
+def answers(body: Iterable[bytes], status: str = "200 OK") -> App:
+    """Build an application that answers with this body."""
 
     def app(_environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response(status, [])
+        return body
+
+    return app
+
+
+# --- bodies ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [[b"one", b"two"], (b"one",), []], ids=["list", "tuple", "empty"])
+def test_a_complete_body_is_returned_as_it_is(canary: Canary, clock: ManualClock, body: Any) -> None:
+    """It is the application's own object, and goes out when the application returns it, where its clock stops."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         clock.advance(0.2)
         start_response("201 Created", [])
         clock.advance(0.3)
-        return body
+        assert environ["canary.unit"] is canary.current_unit()
+        return body  # type: ignore[no-any-return]
 
-    assert call(canary, app) is body
+    assert Server().call(CanaryMiddleware(app, canary=canary)) is body
     unit = measured(canary)
-    assert (unit.status, unit.outcome) == (201, UNDECIDED)
-    assert unit.responded - unit.started == pytest.approx(0.2)
-    assert unit.ended - unit.started == pytest.approx(0.5)
+    assert (unit.status, unit.outcome, unit.streamed) == (201, UNDECIDED, False)
+    assert unit.responded - unit.started == unit.ended - unit.started == pytest.approx(0.5)
     assert canary.current_unit() is None
 
 
 def test_a_generator_body_is_timed_to_its_close(canary: Canary, clock: ManualClock) -> None:
-    """The unit stays open, and current, while the body runs."""
+    """It starts with its first chunk, more than one make a stream, and the unit is current while it runs."""
 
     def app(_environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
         start_response("200 OK", [])
@@ -70,82 +121,345 @@ def test_a_generator_body_is_timed_to_its_close(canary: Canary, clock: ManualClo
         assert canary.current_unit() is unit is not None
         clock.advance(1)
         yield b"two"
+        clock.advance(1)
+        yield b"three"
 
-    assert serve(canary, app) == b"onetwo"
+    server = Server()
+    assert server.serve(CanaryMiddleware(app, canary=canary)) == [b"one", b"two", b"three"]
+    assert server.started == [("200 OK", [])]
     unit = measured(canary)
-    assert unit.ended - unit.started == pytest.approx(2)
+    assert (unit.responded - unit.started, unit.ended - unit.started, unit.streamed) == (1, 3, True)
     assert canary.current_unit() is None
 
 
-def test_an_exception_in_the_application_is_an_error_and_stays_itself(canary: Canary) -> None:
-    """What the application raised reaches the server as the same object."""
-    boom = RuntimeError("boom")
-
-    def app(_environ: dict[str, Any], _start_response: Any) -> Iterable[bytes]:
-        raise boom
-
-    with pytest.raises(RuntimeError) as caught:
-        serve(canary, app)
-    assert caught.value is boom
-    assert measured(canary).outcome == FAILED
-    assert canary.current_unit() is None
+@pytest.mark.parametrize("chunks", [(), (b"one",)])
+def test_one_chunk_is_no_stream(canary: Canary, chunks: tuple[bytes, ...]) -> None:
+    """A framework's own body object mostly holds one."""
+    assert Server().serve(CanaryMiddleware(answers(Body(*chunks)), canary=canary)) == list(chunks)
+    assert not measured(canary).streamed
 
 
-def test_an_exception_in_the_middle_of_a_body_is_an_error(canary: Canary) -> None:
-    """The status was 200, but the client never got the rest."""
-
-    def app(_environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
-        start_response("200 OK", [])
-        yield b"one"
-        raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        serve(canary, app)
-    assert measured(canary).outcome == FAILED
+def test_the_servers_own_file_wrapper_is_returned_as_it_is(canary: Canary) -> None:
+    """Servers tell by its type that they may send the file themselves."""
+    body = FileWrapper(io.BytesIO(b"file"))
+    app = CanaryMiddleware(answers(body), canary=canary)
+    assert Server().call(app, **{"wsgi.file_wrapper": FileWrapper}) is body
+    assert measured(canary).ended
 
 
-class Body:
-    """A body that counts how often it is closed."""
+def test_a_file_that_a_function_has_wrapped_is_returned_as_it_is(canary: Canary) -> None:
+    """Where the wrapper is no class, the server tells by the file's identity."""
+    file: Any = io.BytesIO(b"file")
+    app = CanaryMiddleware(answers(file), canary=canary)
+    assert Server().call(app, **{"wsgi.file_wrapper": lambda each: each}) is file
+    assert measured(canary).ended
 
-    def __init__(self) -> None:
-        self.closed = 0
 
-    def __iter__(self) -> Iterator[bytes]:
-        yield b"x"
+def test_a_file_where_the_server_knows_no_short_way_is_read_and_closed(canary: Canary) -> None:
+    """Without a file wrapper it is a body like any other."""
+    file: Any = io.BytesIO(b"one\ntwo")
+    assert Server().serve(CanaryMiddleware(answers(file), canary=canary)) == [b"one\n", b"two"]
+    assert file.closed
 
-    def close(self) -> None:
-        """Count."""
-        self.closed += 1
+
+class Sized(Body):
+    """A body that knows how many chunks it has."""
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+
+def test_a_body_with_a_length_keeps_it(canary: Canary) -> None:
+    """Servers take a length of one for a known content length, and no length for an unknown one."""
+    sized: Any = Server().call(CanaryMiddleware(answers(Sized(b"one")), canary=canary))
+    unsized = Server().call(CanaryMiddleware(answers(Body(b"one")), canary=canary))
+    assert len(sized) == 1
+    assert not hasattr(unsized, "__len__")
+
+
+# --- ways out --------------------------------------------------------------------------------------------------------
 
 
 def test_a_body_is_closed_exactly_once(canary: Canary) -> None:
     """A server that closes twice, or never iterates, closes the application's body once."""
-    body = Body()
-    wrapped = call(canary, lambda _environ, _start: body)
-    wrapped.close()  # type: ignore[attr-defined]
-    wrapped.close()  # type: ignore[attr-defined]
+    body = Body(b"x")
+    wrapped: Any = Server().call(CanaryMiddleware(answers(body), canary=canary))
+    assert not measured(canary).ended
+    wrapped.close()
+    wrapped.close()
     assert body.closed == 1
+    assert canary.current_unit() is None
+
+
+def test_a_body_without_close_needs_none(canary: Canary) -> None:
+    """An iterator that is no generator ends as well."""
+    assert Server().serve(CanaryMiddleware(answers(iter([b"one"])), canary=canary)) == [b"one"]
     assert measured(canary).ended
 
 
-def test_a_500_needs_no_exception(canary: Canary) -> None:
-    """The status is kept for the fold to judge."""
+def test_an_exception_in_the_middle_of_a_body_is_an_error(canary: Canary, clock: ManualClock) -> None:
+    """The status was 200, but the client never got the rest; the clock stops there, and the body is closed once."""
+    body = Body(b"one", b"two", b"three", breaks=True)
+    with pytest.raises(KeyError) as caught:
+        Server().serve(CanaryMiddleware(answers(body), canary=canary))
+    unit = measured(canary)
+    assert (unit.outcome, body.closed) == (FAILED, 1)
+    assert caught.value.__context__ is None
+    assert canary.current_unit() is None
+
+
+def test_an_exception_while_closing_is_an_error(canary: Canary) -> None:
+    """It reaches the server, which closes no second time."""
+    body = Body(b"one", close_breaks=True)
+    with pytest.raises(KeyError):
+        Server().serve(CanaryMiddleware(answers(body), canary=canary))
+    assert (measured(canary).outcome, body.closed) == (FAILED, 1)
+    assert canary.current_unit() is None
+
+
+def test_a_server_that_stops_midway_is_no_error(canary: Canary) -> None:
+    """It closes the body when the client has left: the status decides, and the generator is closed."""
+    ended = []
+
+    def app(_environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        try:
+            yield from (b"one", b"two", b"three", b"four")
+        finally:
+            ended.append(True)
+
+    body: Any = Server().call(CanaryMiddleware(app, canary=canary))
+    chunks = iter(body)
+    assert [next(chunks), next(chunks), next(chunks)] == [b"one", b"two", b"three"]
+    body.close()
+    assert ended
+    unit = measured(canary)
+    assert (unit.outcome, unit.status, unit.streamed) == (UNDECIDED, 200, True)
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_server_that_never_closes_leaves_it_to_the_garbage_collector(canary: Canary, reads: bool) -> None:
+    """The unit ends with its body, in whatever thread that is, and without a word to anybody else's unit."""
+    waiting: list[Iterable[bytes]] = [Server().call(CanaryMiddleware(answers(Body(b"x")), canary=canary))]
+    unit = measured(canary)
+    if reads:
+        assert list(waiting[0]) == [b"x"]
+    assert not unit.ended
+
+    def collect() -> None:
+        with canary.scope("another's") as other:
+            waiting.clear()
+            assert canary.current_unit() is other
+
+    thread = threading.Thread(target=collect)
+    thread.start()
+    thread.join()
+    assert unit.ended
+    assert unit.outcome == UNDECIDED
+    assert not canary.failures.counts
+
+
+# --- the start of a response -----------------------------------------------------------------------------------------
+
+
+def test_a_late_start_is_seen(canary: Canary) -> None:
+    """A generator calls `start_response` when the server asks for its first chunk."""
+
+    def app(_environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        start_response("503 Service Unavailable", [])
+        yield b""
+
+    Server().serve(CanaryMiddleware(app, canary=canary))
+    unit = measured(canary)
+    assert (unit.status, unit.outcome) == (503, UNDECIDED)
+
+
+def test_a_second_start_replaces_the_first(canary: Canary) -> None:
+    """An application that notices its failure in time says so with `exc_info`; the client sees the second status."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        try:
+            environ["missing"]
+        except KeyError:
+            start_response("500 Internal Server Error", [], sys.exc_info())
+        return [b"sorry"]
+
+    server = Server()
+    server.serve(CanaryMiddleware(app, canary=canary))
+    assert len(server.started) == 2
+    assert measured(canary).status == 500
+
+
+def test_a_second_start_that_comes_too_late_raises_what_went_wrong(canary: Canary) -> None:
+    """The server re-raises once the headers are out; the first status was what the client saw."""
+    boom = KeyError()
+
+    def app(_environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield b"one"
+        start_response("500 Internal Server Error", [], (KeyError, boom, None))
+
+    with pytest.raises(KeyError) as caught:
+        Server().serve(CanaryMiddleware(app, canary=canary))
+    assert caught.value is boom
+    unit = measured(canary)
+    assert (unit.status, unit.outcome) == (200, FAILED)
+
+
+def test_a_response_that_never_starts_is_an_error(canary: Canary) -> None:
+    """Servers turn it into a failure of theirs."""
+    Server().serve(CanaryMiddleware(lambda _environ, _start: [], canary=canary))
+    assert measured(canary).outcome == FAILED
+
+
+def test_the_write_callable_is_the_servers_own(canary: Canary) -> None:
+    """What is written reaches the server directly."""
+    server = Server()
 
     def app(_environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        start_response("503 Service Unavailable", [])
-        return [b""]
+        write = start_response("200 OK", [])
+        write(b"one")
+        return []
 
-    serve(canary, app)
-    assert measured(canary).status == 503
+    assert server.serve(CanaryMiddleware(app, canary=canary)) == [b"one"]
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("started", "error", "outcome"),
+    [
+        (False, KeyError(), FAILED),
+        (True, KeyError(), FAILED),
+        (False, SystemExit(), ABORTED),
+        (True, SystemExit(), UNDECIDED),
+        (False, ClientDisconnect(), ABORTED),
+        (False, ExceptionGroup("several", [ClientDisconnect()]), ABORTED),
+        (False, ExceptionGroup("several", [ClientDisconnect(), KeyError()]), FAILED),
+    ],
+)
+def test_what_was_raised_is_classified_by_state_and_content(
+    canary: Canary, started: bool, error: BaseException, outcome: int
+) -> None:
+    """A client that went away is no error; a failure is one; the object stays itself."""
+
+    def app(_environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if started:
+            start_response("200 OK", [])
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        Server().serve(CanaryMiddleware(app, canary=canary))
+    assert caught.value is error
+    assert error.__context__ is error.__cause__ is None
+    assert measured(canary).outcome == outcome
+    assert canary.current_unit() is None
+
+
+@pytest.mark.parametrize(
+    ("status", "breaks", "verdict", "outcome"),
+    [(404, False, True, FAILED), (503, False, False, GOOD), (200, True, False, GOOD), (200, True, True, FAILED)],
+)
+def test_the_application_says_what_an_error_is(
+    canary: Canary, status: int, breaks: bool, verdict: bool, outcome: int
+) -> None:
+    """`is_error` is asked once, with the status and what came out of the body."""
+    asked: list[tuple[int, type | None]] = []
+
+    def is_error(code: int, exception: BaseException | None) -> bool:
+        asked.append((code, exception and type(exception)))  # type: ignore[arg-type]
+        return verdict
+
+    app = CanaryMiddleware(answers(Body(b"x", breaks=breaks), f"{status} X"), canary=canary, is_error=is_error)
+    if breaks:
+        with pytest.raises(KeyError):
+            Server().serve(app)
+    else:
+        Server().serve(app)
+    assert asked == [(status, KeyError if breaks else None)]
+    assert measured(canary).outcome == outcome
+
+
+def broken(*_: object, **__: object) -> Any:
+    """Fail, as a part of ours might."""
+    raise RuntimeError("ours")
+
+
+@pytest.mark.parametrize("part", ["open_request", "enter", "leave"])
+def test_a_broken_part_of_ours_changes_nothing(canary: Canary, part: str) -> None:
+    """The request goes on, the failure is counted, and no unit is left that looks like a request that hangs."""
+    app = CanaryMiddleware(answers(Body(b"one", b"two")), canary=canary)
+    canary.status()
+    setattr(canary.units, part, broken)
+    server = Server()
+    assert server.serve(app) == [b"one", b"two"]
+    assert server.started == [("200 OK", [])]
+    assert sum(canary.failures.counts.values()) == 1
+    assert all(unit.ended for unit in canary.units.ring.drain(10))
+
+
+def test_a_broken_clock_changes_nothing(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chunks reach the server, and each failure is counted."""
+    app = CanaryMiddleware(answers(Body(b"one", b"two")), canary=canary)
+    monkeypatch.setattr(app, "_now", broken)
+    assert Server().serve(app) == [b"one", b"two"]
+    assert set(canary.failures.counts) == {"reading the start of a response", "closing a request"}
+
+
+def test_a_broken_is_error_leaves_it_to_the_status(canary: Canary) -> None:
+    """The request is judged as if nothing had been said."""
+    assert Server().serve(CanaryMiddleware(answers([b"one"]), canary=canary, is_error=broken)) == [b"one"]
+    assert measured(canary).outcome == UNDECIDED
+    assert canary.failures.counts == {"is_error": 1}
+
+
+def test_a_status_that_is_none_reaches_the_server(canary: Canary) -> None:
+    """What an application does wrong, the server is to tell it; here it did not mind."""
+    server = Server()
+    server.serve(CanaryMiddleware(answers([], "nonsense"), canary=canary))
+    assert server.started == [("nonsense", [])]
+
+
+def test_the_key_function_is_asked_while_the_body_runs(canary: Canary) -> None:
+    """`key` sees the environ, once an evaluation brings no key of its own."""
+    canary.apply({"flags": {"checkout": {"rollout": 50}}})
+    user = next(key for key in map(str, range(100)) if canary.is_enabled("checkout", key))
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        environ["user"] = user
+        start_response("200 OK", [])
+        yield str(canary.is_enabled("checkout")).encode()
+
+    app_with_key = CanaryMiddleware(app, canary=canary, key=lambda environ: str(environ["user"]))
+    assert Server().serve(app_with_key) == [b"True"]
 
 
 def test_installed_twice_a_request_counts_once(canary: Canary) -> None:
     """The inner installation sees the outer one's unit and steps aside."""
+    twice = CanaryMiddleware(CanaryMiddleware(answers([b""]), canary=canary), canary=canary)
+    Server().serve(twice)
+    measured(canary)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("kind", ["list", "generator"])
+@pytest.mark.filterwarnings("ignore::wsgiref.validate.WSGIWarning")
+def test_it_keeps_to_the_protocol_on_both_sides(canary: Canary, method: str, kind: str) -> None:
+    """The validator of the standard library finds nothing wrong between server, middleware and application."""
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        assert environ["canary"] is canary.current_unit()
-        start_response("200 OK", [])
-        return [b""]
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        body = [b"one", b"two"] if method == "GET" else []
+        return body if kind == "list" else iter(body)
 
-    serve(canary, CanaryMiddleware(app, canary=canary))
-    measured(canary)
+    checked: Any = validator(CanaryMiddleware(validator(app), canary=canary))
+    environ: dict[str, Any] = {"REQUEST_METHOD": method}
+    setup_testing_defaults(environ)
+    environ["QUERY_STRING"] = ""
+    body = checked(environ, lambda _status, _headers, _exc_info=None: lambda _: None)
+    assert b"".join(body) == (b"onetwo" if method == "GET" else b"")
+    body.close()
+    gc.collect()
+    assert measured(canary).ended
