@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from canary_sdk.integrations.ending import UNMEASURED, abandon, is_disconnect, is_gone, judged
-from canary_sdk.integrations.routes import Routes, asgi_template
+from canary_sdk.integrations.routes import Routes, asgi_route, asgi_template
 from canary_sdk.runtime.scope import ABORTED, FAILED, UNDECIDED, outcome_of
 
 if TYPE_CHECKING:
@@ -105,13 +105,14 @@ class CanaryMiddleware:
             try:
                 kind = message["type"]
                 if kind == "http.response.start":
-                    unit.status = status = message["status"]
-                    unit.responded = now()
-                    route = scope.get("route") or scope.get("path_template")
-                    if route is not None:
-                        unit.route = self._routes.label(route, scope)
+                    status = message["status"]
                     if status >= SERVER_ERROR:
                         self._look_behind(unit)
+                    unit.status = status
+                    unit.responded = now()
+                    route = asgi_route(scope)
+                    if route is not None:
+                        unit.route = self._routes.label(route, scope)
                 elif kind == BODY or kind in OTHER_BODIES:
                     if message.get("more_body"):
                         unit.streamed = True

@@ -7,10 +7,11 @@ environ. Django leaves nothing; its applications may assign `unit.route` themsel
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any
 
 MOST_ROUTES: Final = 256
@@ -45,11 +46,26 @@ class Routes:
         return label
 
 
+def asgi_route(scope: Mapping[str, Any]) -> object:
+    """Return what stands for the route of this request; None if nothing does."""
+    route = scope.get("route") or scope.get("path_template")
+    if route is None:
+        return None
+    # FastAPI includes one route at several places, each of which has a context of its own.
+    return scope.get("fastapi", {}).get("effective_route_context", route)
+
+
 def asgi_template(route: object, scope: Mapping[str, Any]) -> str | None:
-    """Return Litestar's template as it is; Starlette's and FastAPI's with the templates of what it is mounted in."""
+    """Return Litestar's template as it is; Starlette's and FastAPI's with the templates of what it is mounted in.
+
+    The path of a mount in the scope is the client's; its template is only in the tree of routes. A route that stands
+    there several times is told by its first request.
+    """
     if isinstance(route, str):
         return route
-    return _mounted(route, _children(scope.get("router"))) or _path(route)
+    found = list(_templates(getattr(route, "original_route", route), _children(scope.get("router"))))
+    found.sort(key=lambda template: not _fits(template, scope["path"]))
+    return found[0] if found else _path(route)
 
 
 def flask_template(rule: object, _: Mapping[str, Any]) -> str | None:
@@ -58,14 +74,16 @@ def flask_template(rule: object, _: Mapping[str, Any]) -> str | None:
     return template if isinstance(template, str) else None
 
 
-def _mounted(route: object, among: Iterable[object], prefix: str = "") -> str | None:
-    """Search the tree of routes: the path of a mount in the scope is the client's, its template is only here."""
+def _templates(route: object, among: Iterable[object], prefix: str = "") -> Iterator[str]:
     for each in among:
-        path = prefix + (_path(each) or "")
-        found = path if each is route else _mounted(route, _children(each), path)
-        if found:
-            return found
-    return None
+        template = prefix + (_path(each) or "")
+        if each is route:
+            yield template
+        yield from _templates(route, _children(each), template)
+
+
+def _fits(template: str, path: str) -> bool:
+    return re.search(re.sub(r"\\{.*?\\}", ".+", re.escape(template)) + "$", path) is not None
 
 
 def _path(route: object) -> str | None:

@@ -12,7 +12,7 @@ describes. Tasks and threads that inherit the context share the unit.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from canary_sdk.measure.ring import Ring
 
@@ -72,6 +72,13 @@ class Unit(dict[str, "tuple[Evaluation, str | None]"]):
         self.ended = ended
 
 
+class Open(Protocol):
+    """Opens a unit of work for whom `subject` names."""
+
+    def __call__(self, subject: Subject = None) -> Unit:
+        """Open it."""
+
+
 class Units:
     """Opens units of work and hands them, with the decorated calls, to the background.
 
@@ -80,8 +87,8 @@ class Units:
     and wake the process up first while it is cold. `enter(unit)` makes a unit the current one.
     """
 
-    open: Callable[[Subject], Unit]
-    open_request: Callable[[Subject], Unit]
+    open: Open
+    open_request: Open
     record_call: Callable[[Call], None]
 
     def __init__(self, clock: Clock, wake: Callable[[], object]) -> None:
@@ -127,7 +134,7 @@ class Units:
         except ValueError:
             pass
 
-    def _opener(self, *, in_request: bool = False) -> Callable[[Subject], Unit]:
+    def _opener(self, *, in_request: bool = False) -> Open:
         """Make the function that opens units; all it needs is bound, because every request passes through it."""
         append, now = self.ring.append, self.now
 
