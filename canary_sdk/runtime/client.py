@@ -15,7 +15,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, ParamSpec, TypeVar, cast
 
 from canary_sdk.clock import SYSTEM_CLOCK
 from canary_sdk.core import breaker as breakers
@@ -127,33 +127,44 @@ class Canary:
         flag_key: str,
         *,
         fallback: Callable[..., object] | None = None,
-        key: str | None = None,
+        key: str | Callable[..., object] | None = None,
         expected: tuple[type[BaseException], ...] = (),
+        on_error: Literal["raise", "fallback"] = "raise",
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """Decorate a function, method or coroutine function.
+        """Decorate a function, coroutine function, generator function, method, property or callable object.
 
-        It is called if the flag is on, else `fallback` with the same arguments (without one, the call returns None).
-        `key` names the parameter that holds the targeting key; without it the unit of work's own key is used. An
-        exception is an error of the arm unless it is `expected`. Raises `CanaryError` at decoration for a `key` that
-        the function does not have.
+        It is called if the flag is on, else `fallback` with the same arguments, matched by position where they are
+        given so (without one, the call returns None). `key` names whom the call is for: a parameter, a dotted path that
+        begins with one (`user.id`), or a function of the same arguments; a str, an int or a UUID, which are hashed as
+        their text. Without it, or where it is None, the unit of work's own key is used; where it cannot be found or is
+        of another type, that is counted and the baseline is served. An exception is an error of the arm unless it is
+        `expected`. With `on_error="fallback"` the fallback answers for the candidate's errors, which still count; for a
+        generator, until its first item is out.
+
+        A call counts once it has begun: a coroutine when it is awaited, a generator from its first step to its end.
+        A plain function counts until it returns, be it a coroutine: decorate the coroutine function.
+
+        Raises `CanaryError` at decoration for what cannot be decorated, a `key` that the function does not have, and a
+        fallback that cannot take its arguments. Threads: calls may be made from any. Cost: see
+        `benchmarks/bench_feature.py`.
         """
-        from canary_sdk.runtime.feature import decorate
+        from canary_sdk.runtime.feature.calls import Host
+        from canary_sdk.runtime.feature.forms import Terms, decorate
+
+        terms = Terms(flag_key, fallback, key, expected, on_error)
+        host = Host(self.evaluate, self._answer_failure, self.units, self.failures)
 
         def decorator(candidate: Callable[P, R]) -> Callable[P, R]:
-            return decorate(
-                candidate,
-                fallback=fallback,
-                key=key,
-                expected=expected,
-                decide=lambda targeting_key: self.evaluate(flag_key, targeting_key),
-                units=self.units,
-            )
+            return cast("Callable[P, R]", decorate(candidate, terms, host))
 
         return decorator
 
     def scope(self, name: str, *, key: Subject = None, expected: tuple[type[BaseException], ...] = ()) -> Scope:
-        """Open a unit of work that is no HTTP request, for `with` or `async with`; `key` is its targeting key."""
-        return Scope(self.units, name, key, expected)
+        """Open a unit of work that is no HTTP request, for `with` or `async with`, or as a decorator of functions.
+
+        `key` is its targeting key, or a function that returns it.
+        """
+        return Scope(self.units, self.failures, name, key, expected)
 
     def current_unit(self) -> Unit | None:
         """Return the unit of work that is open here, if there is one."""

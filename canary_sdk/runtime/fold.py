@@ -107,9 +107,12 @@ class Folder:
 
     def _fold_calls(self) -> bool:
         calls = self._calls.drain(PIECE)
-        for evaluation, seconds, failed in calls:
+        for evaluation, seconds, outcome in calls:
             arm = self.arm(evaluation.flag_key, evaluation.role, "call")
-            arm.finish(seconds, bin_of(seconds), error=failed)
+            if outcome == ABORTED:
+                arm.abort()
+            else:
+                arm.finish(seconds, bin_of(seconds), error=outcome == FAILED)
         return len(calls) == PIECE
 
     def _settle(self, unit: Unit, progress: Progress) -> bool:

@@ -12,19 +12,24 @@ describes. Tasks and threads that inherit the context share the unit.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar, cast
 
+from canary_sdk.errors import CanaryError
 from canary_sdk.measure.ring import Ring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from contextvars import Token
 
     from canary_sdk.clock import Clock
     from canary_sdk.core.evaluation import Evaluation
+    from canary_sdk.runtime.failures import Failures
 
-    Call = tuple[Evaluation, float, bool]
+    Call = tuple[Evaluation, float, int]
     Subject = str | Callable[[], str | None] | None
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 UNDECIDED: Final = 0
 FAILED: Final = 1
@@ -154,40 +159,54 @@ class Units:
 
 
 class Scope:
-    """A unit of work that is no HTTP request: a job, a message, a script's step. For `with` and `async with`.
+    """A unit of work that is no HTTP request: a job, a message, a script's step.
 
-    Inside an open HTTP request it joins that request; inside another scope it is a unit of its own.
+    For `with`, `async with`, and as a decorator of functions and coroutine functions, each call of which then is a unit
+    of its own. Inside an open HTTP request it joins that request; inside another scope it is a unit of its own. One
+    object may be entered again, also while it is open, by the same thread or task; others make their own.
     """
 
-    __slots__ = ("_expected", "_subject", "_token", "_unit", "_units", "name")
+    __slots__ = ("_entered", "_expected", "_failures", "_subject", "_units", "name")
 
     def __init__(
-        self, units: Units, name: str, subject: Subject, expected: tuple[type[BaseException], ...] = ()
+        self,
+        units: Units,
+        failures: Failures,
+        name: str,
+        subject: Subject,
+        expected: tuple[type[BaseException], ...] = (),
     ) -> None:
         """Remember what to open; nothing is opened yet. `expected` exceptions are no errors."""
         self.name = name
         self._units = units
+        self._failures = failures
         self._subject = subject
         self._expected = expected
-        self._unit: Unit | None = None
-        self._token: Token[Unit | None] | None = None
+        self._entered: list[tuple[Unit | None, Token[Unit | None] | None]] = []
 
     def __enter__(self) -> Unit | None:
-        """Open the unit of work and make it current."""
-        current = self._units.current()
-        if current is not None and current.in_request and not current.ended:
-            return current
-        self._unit = self._units.open(self._subject)
-        self._token = self._units.enter(self._unit)
-        return self._unit
+        """Open the unit of work and make it current; None where that fails."""
+        unit, token = self._units.current(), None
+        if unit is None or not unit.in_request or unit.ended:
+            try:
+                unit = self._units.open(self._subject)
+                token = self._units.enter(unit)
+            except Exception as error:  # noqa: BLE001 - ours never reaches the host
+                unit = None
+                self._note(error)
+        self._entered.append((unit, token))
+        return unit
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         """Close it: an unexpected exception is an error, a cancellation is an abort."""
-        if self._unit is None or self._token is None:
+        unit, token = self._entered.pop()
+        if unit is None or token is None:
             return
-        self._unit.finish(self._units.now(), outcome_of(error, self._expected))
-        self._units.leave(self._token)
-        self._unit = self._token = None
+        try:
+            self._units.leave(token)
+            unit.finish(self._units.now(), outcome_of(error, self._expected))
+        except Exception as failure:  # noqa: BLE001 - ours never reaches the host
+            self._note(failure)
 
     async def __aenter__(self) -> Unit | None:
         """Open the unit of work and make it current."""
@@ -196,6 +215,33 @@ class Scope:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         """Close it."""
         self.__exit__(kind, error, trace)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Decorate a function or coroutine function. Raises `CanaryError` for a generator: open the scope inside it."""
+        import functools
+        import inspect
+
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise CanaryError(
+                f"scope({self.name!r}) decorates functions and coroutine functions; open the scope inside {function!r}"
+            )
+
+        async def call_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with self._anew():
+                return await cast("Awaitable[Any]", function(*args, **kwargs))
+
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            with self._anew():
+                return function(*args, **kwargs)
+
+        is_async = inspect.iscoroutinefunction(function)
+        return cast("Callable[P, R]", functools.wraps(function)(call_async if is_async else call))
+
+    def _anew(self) -> Scope:
+        return Scope(self._units, self._failures, self.name, self._subject, self._expected)
+
+    def _note(self, error: Exception) -> None:
+        self._failures.note(f"scope {self.name}", error, "It went on unmeasured; please report this with its traceback")
 
 
 def left_early(error: BaseException) -> bool:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
+from canary_sdk import CanaryError
 from canary_sdk.runtime.scope import ABORTED, FAILED, UNDECIDED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from canary_sdk import Canary
     from canary_sdk.testing import ManualClock
 
@@ -72,6 +78,87 @@ def test_how_a_scope_ends_is_its_outcome(
     scope.__exit__(type(error) if error else None, error, None)
     assert unit is not None
     assert (unit.outcome, unit.ended - unit.started) == (outcome, 2)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (ExceptionGroup("", [KeyError()]), UNDECIDED),
+        (ExceptionGroup("", [KeyError(), ValueError()]), FAILED),
+        (BaseExceptionGroup("", [KeyError(), asyncio.CancelledError()]), ABORTED),
+    ],
+)
+def test_a_group_is_what_it_holds(canary: Canary, error: BaseException, outcome: int) -> None:
+    """What a task group raises is classified by its content, as elsewhere."""
+    with suppress(BaseExceptionGroup), canary.scope("job", expected=(LookupError,)) as unit:
+        raise error
+    assert unit is not None
+    assert unit.outcome == outcome
+
+
+def test_one_scope_may_be_entered_again(canary: Canary) -> None:
+    """One object, entered after it was left or while it is open, is a new unit each time."""
+    scope = canary.scope("job")
+    with scope as first, scope as second:
+        assert canary.current_unit() is second is not first
+    with scope as third:
+        assert canary.current_unit() is third
+    units = [first, second, third]
+    assert [unit.ended > 0 for unit in units if unit is not None] == [True] * 3
+    assert canary.units.ring.drain(10) == units
+    assert canary.current_unit() is None
+
+
+def test_a_decorated_job_is_a_unit_each_time(canary: Canary) -> None:
+    """`scope` decorates functions and methods, keeps what they are, and classifies what they raise."""
+
+    class Jobs:
+        @canary.scope("job", key="tenant", expected=(KeyError,))
+        def run(self, error: Exception | None = None, depth: int = 1) -> object:
+            """Run."""
+            if error:
+                raise error
+            return self.run(depth=0) if depth else canary.current_unit()
+
+    (inner,) = [Jobs().run()]
+    assert canary.current_unit() is None
+    for error in (ValueError(), KeyError()):
+        with pytest.raises(type(error)) as caught:
+            Jobs().run(error)
+        assert caught.value is error
+    units = canary.units.ring.drain(10)
+    assert [unit.outcome for unit in units] == [UNDECIDED, UNDECIDED, FAILED, UNDECIDED]
+    assert units[1] is inner
+    assert all(unit.ended for unit in units)
+    assert (Jobs.run.__name__, Jobs.run.__doc__) == ("run", "Run.")
+    assert list(inspect.signature(Jobs.run).parameters) == ["self", "error", "depth"]
+
+
+async def test_a_decorated_coroutine_function_stays_one(canary: Canary, clock: ManualClock) -> None:
+    """Concurrent calls are units of their own, open until they have been awaited."""
+
+    @canary.scope("message")
+    async def consume(seconds: float) -> object:
+        await asyncio.sleep(0)
+        clock.advance(seconds)
+        return canary.current_unit()
+
+    assert inspect.iscoroutinefunction(consume)
+    first, second = await asyncio.gather(consume(1), consume(2))
+    units = canary.units.ring.drain(10)
+    assert [first, second] == units
+    assert first is units[0] is not second
+    assert [unit.ended - unit.started for unit in units] == [1, 3]
+
+
+def test_a_generator_is_no_job(canary: Canary) -> None:
+    """A generator would leave the scope before its first step, so it is refused, with what to do."""
+
+    def items() -> Iterator[int]:
+        yield 1
+
+    with pytest.raises(CanaryError, match=r"scope\('job'\) decorates functions .*; open the scope inside .*items"):
+        canary.scope("job")(items)
 
 
 async def test_a_scope_works_in_async_code(canary: Canary) -> None:

@@ -1,0 +1,1 @@
+"""The decorator: which function serves a call, and how the call counts."""
