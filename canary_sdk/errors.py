@@ -6,10 +6,14 @@ A request never sees one of these: they are raised to the people who configure, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+MOST_NAMED: Final = 20
+"""How many names an error lists."""
 
 
 class CanaryError(Exception):
@@ -25,9 +29,20 @@ class Problem:
     line: int | None = None
 
     def __str__(self) -> str:
-        """Name the line if it is known, then the key, then the mistake."""
-        where = ".".join(self.path) or "configuration"
-        return f"line {self.line}: {where}: {self.message}" if self.line else f"{where}: {self.message}"
+        """Name the key, then the mistake."""
+        return f"{'.'.join(self.path) or 'configuration'}: {self.message}"
+
+
+class UnknownFlag(CanaryError):
+    """Something was asked of a flag that the store does not have; the flags that it has are named."""
+
+    def __init__(self, flag_key: str, known: Iterable[str]) -> None:
+        """Name the flag, and what there is instead."""
+        names = sorted(known)
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        there_is = ", ".join(names[:MOST_NAMED]) or "none at all"
+        super().__init__(f"there is no flag {flag_key!r} in this store; it has {there_is}{more}")
+        self.flag_key = flag_key
 
 
 class ConfigError(CanaryError):
@@ -37,8 +52,12 @@ class ConfigError(CanaryError):
         """Collect `problems`, in the order found; `source` names the file if there is one."""
         self.problems = tuple(problems)
         self.source = source
-        head = f"{source}: " if source else ""
-        super().__init__("\n".join(f"{head}{problem}" for problem in self.problems))
+        super().__init__("\n".join(map(self._say, self.problems)))
+
+    def _say(self, problem: Problem) -> str:
+        """Write `file:line: key: mistake`, as far as these are known."""
+        place = ":".join(filter(None, (self.source, str(problem.line or ""))))
+        return f"{place}: {problem}" if place else str(problem)
 
 
 class StoreError(CanaryError):
@@ -46,4 +65,13 @@ class StoreError(CanaryError):
 
 
 class StaleWrite(StoreError):
-    """A write was refused because somebody else had changed the same document; both revisions are named."""
+    """A write was refused because somebody else had changed the same document, and nothing was written.
+
+    `found` is the revision that is current, `expected` the one that the writer had looked at; 0 is none at all.
+    """
+
+    def __init__(self, message: str, *, found: int, expected: int) -> None:
+        """Say what happened; both revisions are in the words too."""
+        super().__init__(message)
+        self.found = found
+        self.expected = expected

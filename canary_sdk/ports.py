@@ -7,7 +7,10 @@ A `FlagStore` keeps JSON documents by kind and key and knows nothing of flags: t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from canary_sdk.core.fields import differences
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
     from canary_sdk.core.breaker import AutoRollback, Breaker
     from canary_sdk.core.events import Event
+    from canary_sdk.core.fields import Difference, Fields
     from canary_sdk.core.flags import Flag
 
 
@@ -51,7 +55,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
-    """One change that really happened: who, when (wall seconds), why, from, to; `version` is the store's after it."""
+    """One change that really happened: who, when (wall seconds), why, from, to.
+
+    After it the document is at `revision`, 0 if it is gone, and the store at `version`.
+    """
 
     id: int
     at: float
@@ -62,6 +69,7 @@ class AuditRow:
     before: str | None
     after: str | None
     version: int
+    revision: int
 
 
 class FlagStore(Protocol):
@@ -82,8 +90,10 @@ class FlagStore(Protocol):
         A change whose body equals the stored one writes nothing. Raises `StaleWrite` when an `expected` does not hold.
         """
 
-    def audit(self, *, kind: str | None = None, key: str | None = None, limit: int = 100) -> tuple[AuditRow, ...]:
-        """Return the newest audit rows first."""
+    def audit(
+        self, *, kind: str | None = None, key: str | None = None, until: int | None = None, limit: int = 100
+    ) -> tuple[AuditRow, ...]:
+        """Return the newest audit rows first, of those whose id is at most `until`."""
 
     def close(self) -> None:
         """Release what is held; idempotent."""
@@ -110,6 +120,76 @@ class Stored:
     damaged: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Who changes something, why, and when (wall seconds)."""
+
+    actor: str
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFlag:
+    """One flag as it is stored: the fields that hold now, and those that were declared last.
+
+    `damaged` says why it cannot be read, and is empty where it can.
+    """
+
+    key: str
+    revision: int
+    fields: Fields
+    declared: Fields
+    damaged: str = ""
+
+    @property
+    def drift(self) -> tuple[Difference, ...]:
+        """What operators have changed since it was declared, and what applying the declaration again leaves alone."""
+        return differences(self.declared, self.fields)
+
+
+class Action(StrEnum):
+    """What a change did."""
+
+    CREATED = "CREATED"
+    CHANGED = "CHANGED"
+    DELETED = "DELETED"
+    KILLED = "KILLED"
+    RELEASED = "RELEASED"
+    TRIPPED = "TRIPPED"
+    PROBED = "PROBED"
+    RECOVERED = "RECOVERED"
+    RESET = "RESET"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """One change, in the words of the domain; `id` is what `undo` asks for.
+
+    `kind` says what was changed: a flag, its breaker, or another section of the configuration. `environment` is where
+    it applies, empty where that is everywhere. Nothing is different where only the declaration caught up with what
+    held. After it, the flag is at `revision`.
+    """
+
+    id: int
+    at: float
+    actor: str
+    reason: str
+    action: Action
+    kind: str
+    key: str
+    environment: str
+    differences: tuple[Difference, ...]
+    revision: int
+
+    @property
+    def sentence(self) -> str:
+        """What changed, in one line."""
+        if self.action is not Action.CHANGED:
+            return str(self.action).lower()
+        return ", ".join(map(str, self.differences)) or "declared as it was"
+
+
 class Repository(Protocol):
     """The store as the runtime sees it: flags, policy and breakers of one environment. Threads: any; all do I/O.
 
@@ -122,17 +202,46 @@ class Repository(Protocol):
     def load(self) -> Stored:
         """Return everything at one version."""
 
-    def apply(self, config: Mapping[str, object] | PathLike[str] | str, *, actor: str, reason: str, at: float) -> int:
-        """Declare flags and policy from a TOML file's path or a dictionary; all or nothing.
+    def apply(self, config: Mapping[str, object] | PathLike[str] | str, stamp: Stamp, *, force: bool) -> int:
+        """Declare everything in a file or a dictionary, all or nothing, and return the store's version.
 
-        Raises `ConfigError` with every mistake found.
+        What operators changed stays where the declaration did not change, unless `force`. Raises `ConfigError`.
         """
 
-    def save_breakers(self, breakers: Mapping[str, Breaker], *, actor: str, reason: str, at: float) -> int:
+    def update(
+        self,
+        flag_key: str,
+        changes: Mapping[str, object],
+        stamp: Stamp,
+        *,
+        environment: str | None,
+        expected: int | None,
+    ) -> int:
+        """Change some fields of a flag, or of one environment's overrides, and return the flag's revision.
+
+        None removes a field. Raises `ConfigError`, `StaleWrite`, and `CanaryError` for an unknown flag.
+        """
+
+    def delete(self, flag_key: str, stamp: Stamp, *, expected: int | None) -> int:
+        """Delete a flag and return the revision of what is left of it. Raises as `update`."""
+
+    def undo(self, change_id: int, stamp: Stamp, *, force: bool) -> int:
+        """Restore what a change replaced and return the revision afterwards.
+
+        Raises `StaleWrite` if its fields were changed since, unless `force`; `CanaryError` if it cannot be undone.
+        """
+
+    def save_breakers(self, breakers: Mapping[str, Breaker], stamp: Stamp) -> int:
         """Store the state of breakers and return the version afterwards."""
 
-    def audit(self, flag_key: str | None, limit: int) -> tuple[AuditRow, ...]:
-        """Return the newest audit rows, of one flag or of all."""
+    def flags(self) -> Mapping[str, StoredFlag]:
+        """Return every flag as it is stored."""
+
+    def history(self, flag_key: str | None, limit: int) -> tuple[HistoryRow, ...]:
+        """Return the newest changes first, of one flag and its breakers or of everything."""
+
+    def export(self, path: PathLike[str] | str | None) -> dict[str, Any]:
+        """Return everything declared, as it holds now, in the words of a configuration; write it to `path` if given."""
 
     def close(self) -> None:
         """Release what is held; idempotent."""

@@ -20,9 +20,8 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened to one flag at a wall-clock time (seconds since the epoch)."""
+    """Something that happened at a wall-clock time (seconds since the epoch)."""
 
-    flag_key: str
     at: float
 
     @property
@@ -33,11 +32,31 @@ class Event:
     @property
     def sentence(self) -> str:
         """What happened, for a person."""
-        return f"{type(self).__name__} on {self.flag_key}"
+        return type(self).__name__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VerdictReached(Event):
+class FlagEvent(Event):
+    """Something that happened to one flag."""
+
+    flag_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagsChanged(Event):
+    """The flag table is another one: these flags came, went or are configured differently, at this store version."""
+
+    version: int
+    flag_keys: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """Which flags are served differently from now on."""
+        return f"{', '.join(self.flag_keys)} changed, as of version {self.version} of the store"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictReached(FlagEvent):
     """One interval of a flag was judged; `breaches` is how many blaming breaches have now followed each other."""
 
     verdict: Verdict
@@ -50,7 +69,7 @@ class VerdictReached(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IncidentSuspected(Event):
+class IncidentSuspected(FlagEvent):
     """Both arms breach in the same way: the feature is not to blame, but somebody should look."""
 
     verdict: Verdict
@@ -67,7 +86,7 @@ class IncidentSuspected(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlagTripped(Event):
+class FlagTripped(FlagEvent):
     """The breaker opened: the flag serves its baseline from the next evaluation on."""
 
     reason: str
@@ -85,7 +104,7 @@ class FlagTripped(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TripWithheld(Event):
+class TripWithheld(FlagEvent):
     """The breaker would have opened, but automatic rollback is not enabled; the candidate is still being served."""
 
     reason: str
@@ -103,7 +122,7 @@ class TripWithheld(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlagKilled(Event):
+class FlagKilled(FlagEvent):
     """A person pulled the kill switch."""
 
     reason: str
@@ -120,7 +139,7 @@ class FlagKilled(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlagReleased(Event):
+class FlagReleased(FlagEvent):
     """A person let go of the kill switch; a tripped breaker stays tripped."""
 
     @property
@@ -130,7 +149,7 @@ class FlagReleased(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlagReset(Event):
+class FlagReset(FlagEvent):
     """A person cleared a tripped breaker."""
 
     @property
@@ -140,7 +159,7 @@ class FlagReset(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeStarted(Event):
+class ProbeStarted(FlagEvent):
     """The breaker is half open: a small share gets the candidate again, and is watched."""
 
     percent: float
@@ -157,7 +176,7 @@ class ProbeStarted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeExpired(Event):
+class ProbeExpired(FlagEvent):
     """A probe found no answer in its time: the breaker is open again, and another probe follows later."""
 
     after_s: float
@@ -169,7 +188,7 @@ class ProbeExpired(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlagRecovered(Event):
+class FlagRecovered(FlagEvent):
     """A probe passed: the breaker closed by itself."""
 
     verdict: Verdict
@@ -181,7 +200,7 @@ class FlagRecovered(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceRecovered(Event):
+class ServiceRecovered(FlagEvent):
     """After a trip, the live traffic keeps its SLOs again; `after_s` is the time since the trip."""
 
     after_s: float
@@ -194,7 +213,7 @@ class ServiceRecovered(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecoveryOverdue(Event):
+class RecoveryOverdue(FlagEvent):
     """After a trip, the live traffic still breaches when the timeout is over: the feature was not the only cause."""
 
     after_s: float

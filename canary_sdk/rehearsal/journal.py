@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from canary_sdk.core.events import FlagTripped, ServiceRecovered, Severity, VerdictReached
+from canary_sdk.core.events import FlagEvent, FlagTripped, ServiceRecovered, Severity, VerdictReached
 from canary_sdk.rehearsal.result import Decision, Kind, Moment, Times
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Journal:
 
     def handle(self, event: Event) -> None:
         """Take an event from the library, with the moment it was told."""
-        if event.flag_key == self._flag_key:
+        if isinstance(event, FlagEvent) and event.flag_key == self._flag_key:
             self._told.append((self._clock.monotonic(), event))
 
     def begin(self) -> None:

@@ -21,19 +21,20 @@ from canary_sdk.clock import SYSTEM_CLOCK
 from canary_sdk.core import breaker as breakers
 from canary_sdk.core.breaker import AutoRollback
 from canary_sdk.core.evaluation import Evaluation, Reason, compile_flag
-from canary_sdk.errors import CanaryError, StoreError
+from canary_sdk.core.events import FlagsChanged
+from canary_sdk.errors import StoreError, UnknownFlag
 from canary_sdk.ports import Stored
+from canary_sdk.runtime.control import Control
 from canary_sdk.runtime.failures import Failures
 from canary_sdk.runtime.guard import Guard
 from canary_sdk.runtime.monitor import Monitor
 from canary_sdk.runtime.scope import Scope, Units
 from canary_sdk.runtime.status import Status
-from canary_sdk.runtime.table import ColdTable, Table, resolver
+from canary_sdk.runtime.table import ColdTable, Table, changed_flags, resolver
 from canary_sdk.runtime.ticker import Ticker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from os import PathLike
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from canary_sdk.core.breaker import Breaker, Decision
     from canary_sdk.core.events import Event
     from canary_sdk.measure.arena import Arena
-    from canary_sdk.ports import AuditRow, EventSink, Repository
+    from canary_sdk.ports import EventSink, Repository, Stamp
     from canary_sdk.runtime.scope import Subject, Unit
     from canary_sdk.runtime.table import Context
 
@@ -59,7 +60,7 @@ NOTHING_STORED: Final = Stored(0, {}, AutoRollback(), {}, {})
 """What is served before a store was ever read."""
 
 
-class Canary:
+class Canary(Control):
     """Flags, measurement and automatic rollback of one application in one environment."""
 
     def __init__(
@@ -73,13 +74,11 @@ class Canary:
         background: bool = True,
     ) -> None:
         """Join the parts; use `connect` instead. `background` False starts no thread: call `tick` yourself."""
+        super().__init__(repository, clock, actor)
         self.environment = environment
         self.failures = Failures()
         self.units = Units(clock, self._wake)
-        self._repository = repository
         self._open_arena = open_arena
-        self._clock = clock
-        self._actor = actor or f"pid {os.getpid()}"
         self._background = background
         self._sinks: tuple[EventSink, ...] = ()
         self._is_awake = self._closed = False
@@ -173,19 +172,6 @@ class Canary:
 
     # --- control -----------------------------------------------------------------------------------------------------
 
-    def apply(
-        self, config: Mapping[str, object] | PathLike[str] | str, *, actor: str = "", reason: str = "applied"
-    ) -> int:
-        """Declare flags and policy from a TOML file's path or a dictionary and return the store's version.
-
-        Idempotent; all or nothing. Flags that are not mentioned are left alone. Raises `ConfigError` with every mistake
-        found, `StoreError` if the store fails.
-        """
-        version = self._repository.apply(config, actor=actor or self._actor, reason=reason, at=self._clock.wall())
-        if self._is_awake:
-            self._load()
-        return version
-
     def kill(self, flag_key: str, *, reason: str, actor: str = "") -> None:
         """Switch a flag off until `release`. It is off in this process and on this host even if the store then fails.
 
@@ -201,10 +187,6 @@ class Canary:
     def reset(self, flag_key: str, *, reason: str = "reset", actor: str = "") -> None:
         """Clear a tripped breaker: the candidate is served again. Raises as `kill`."""
         self._operate(flag_key, lambda old: breakers.reset(old, self._clock.wall()), actor, reason)
-
-    def audit(self, flag_key: str | None = None, *, limit: int = 100) -> tuple[AuditRow, ...]:
-        """Return who changed what, newest first. Raises `StoreError`."""
-        return self._repository.audit(flag_key, limit)
 
     def subscribe(self, sink: EventSink) -> None:
         """Tell `sink` of every event from now on, on the background thread."""
@@ -268,6 +250,10 @@ class Canary:
         return f"<Canary {self.environment} version {self._table.version}{', off: ' + ' '.join(held) if held else ''}>"
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _take_over(self) -> None:
+        if self._is_awake:
+            self._contained(self._load)
 
     def _cool_down(self) -> None:
         """Forget everything that belongs to one process.
@@ -334,10 +320,14 @@ class Canary:
 
     def _install(self, stored: Stored) -> None:
         """Serve and watch these flags from the next evaluation on."""
+        before = self._table.flags
         self._stored = stored
         self._guard.adopt(stored.breakers, stored.version)
         self._table = self._compile(stored)
         self._monitor.watch(self._table.flags, stored.policy)
+        changed = changed_flags(before, self._table.flags)
+        if changed and self._is_awake:
+            self._events.append(FlagsChanged(at=self._clock.wall(), version=stored.version, flag_keys=changed))
 
     def _compile(self, stored: Stored) -> Table:
         old = self._table.flags
@@ -367,17 +357,14 @@ class Canary:
 
     def _operate(self, flag_key: str, decision: Callable[[Breaker], Decision], actor: str, reason: str) -> None:
         if flag_key not in self._wake():
-            known = ", ".join(sorted(self._table)) or "none at all"
-            msg = f"there is no flag {flag_key!r} in this store; it has {known}"
-            raise CanaryError(msg)
+            raise UnknownFlag(flag_key, self._table)
         self._events.extend(self._guard.decide(flag_key, decision))
-        self._save_breakers(actor or self._actor, reason)
+        self._save_breakers(self._stamp(actor, reason))
 
-    def _save_breakers(self, actor: str, reason: str) -> None:
+    def _save_breakers(self, stamp: Stamp) -> None:
         unsaved = self._guard.unsaved
         if unsaved:
-            version = self._repository.save_breakers(unsaved, actor=actor, reason=reason, at=self._clock.wall())
-            self._guard.saved(unsaved, version)
+            self._guard.saved(unsaved, self._repository.save_breakers(unsaved, stamp))
 
     def _contained(self, step: Callable[[], None]) -> None:
         try:
@@ -409,7 +396,7 @@ class Canary:
 
     def _save(self) -> None:
         if not self._stale or self._store_due <= self._clock.monotonic():
-            self._save_breakers(self._actor, "judged")
+            self._save_breakers(self._stamp("", "judged"))
 
     def _tell(self) -> None:
         while self._events:

@@ -50,6 +50,12 @@ class ColdTable(Table):
         return self._wake()[flag_key]
 
 
+def changed_flags(before: Mapping[str, CompiledFlag], after: Mapping[str, CompiledFlag]) -> tuple[str, ...]:
+    """Return the keys of the flags that came, went or answer differently, in alphabetical order."""
+    keys = sorted(before.keys() | after.keys())
+    return tuple(key for key in keys if key not in before or key not in after or before[key].flag != after[key].flag)
+
+
 def resolver(flag: CompiledFlag, guard: memoryview, slot: int, current: Callable[[], Unit | None]) -> Resolve:
     """Build the function that answers one flag: pinned answer, else guard, else the flag's own choice; then mark it.
 

@@ -1,31 +1,38 @@
 """What is in a stored document: the only place that turns values of the domain into text and back. It does no I/O.
 
     kind             key                      fields
-    "flag"           flag key                 the flag as declared, in the words of the configuration
+    "flag"           flag key                 the flag, in the words of the configuration
     "auto_rollback"  "default"                the section of that name, complete
     "breaker"        environment/flag key     `Breaker.to_dict`
 
 The text is JSON, one object {"fields": {...}, "format": 1}, canonical (sorted keys, no blanks, no NaN), so that equal
 values are equal text. A format that is newer than ours is refused, for reading and for overwriting: during an upgrade
 the older release must not undo what the newer one wrote. Decoding returns a whole value or raises.
+
+What can be declared is kept twice, as `Held`: "fields" is what holds now, and "declared" what was declared last. Where
+the two are the same, "declared" is left out. "fields" is null once it was deleted: the document stays, so that its
+revision goes on counting, and so that declaring the same again does not bring it back.
 """
 
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Never
 
 from canary_sdk.core.breaker import Breaker
-from canary_sdk.core.config import auto_rollback_fields, parse_auto_rollback, parse_flag
-from canary_sdk.errors import ConfigError, StoreError
-from canary_sdk.ports import Change
+from canary_sdk.core.config import auto_rollback_fields, parse_auto_rollback, parse_declaration, parse_flag
+from canary_sdk.core.fields import differences, merged, patched
+from canary_sdk.core.reading import mapping
+from canary_sdk.errors import ConfigError, Problem, StoreError
+from canary_sdk.ports import Change, StoredFlag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from canary_sdk.core.breaker import AutoRollback
     from canary_sdk.core.config import Declaration, FlagDeclaration
+    from canary_sdk.core.fields import Fields
     from canary_sdk.ports import Document, Snapshot
 
 FORMAT: Final = 1
@@ -44,42 +51,166 @@ def breaker_key(environment: str, flag_key: str) -> str:
     return f"{environment}/{flag_key}"
 
 
-def encode_flag(declaration: FlagDeclaration) -> str:
-    """Return the body of a flag's document."""
-    return _seal(declaration.fields)
+# --- what can be declared ---
 
 
-def decode_flag(document: Document) -> FlagDeclaration:
-    """Read a flag's document. Raises `StoreError`."""
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a document holds: the fields that hold now, None once it was deleted, and those that were declared last."""
+
+    fields: Fields | None
+    declared: Fields
+
+
+NOTHING: Final = Held(None, {})
+"""What a document holds that was never made."""
+
+
+def encode(held: Held) -> str:
+    """Return the body of a document that can be declared."""
+    if held.fields is not None and not differences(held.declared, held.fields):
+        return _seal({"fields": held.fields})
+    return _seal({"declared": held.declared, "fields": held.fields})
+
+
+def decode(document: Document) -> Held:
+    """Read a document that can be declared; what its fields mean is not looked at. Raises `StoreError`."""
+    envelope = _unseal(document)
+    fields = envelope.get("fields")
+    declared = envelope.get("declared", fields)
+    if not isinstance(declared, dict) or not isinstance(fields, dict | None) or "fields" not in envelope:
+        _damaged(document, 'expected "fields", and "declared" where they differ from it')
+    return Held(fields, declared)
+
+
+def decode_flag(document: Document) -> FlagDeclaration | None:
+    """Read a flag as it holds now; None if it was deleted. Raises `StoreError`."""
+    fields = decode(document).fields
     try:
-        return parse_flag(document.key, _unseal(document))
+        return None if fields is None else parse_flag(document.key, fields)
     except ConfigError as error:
         _damaged(document, error)
 
 
-def encode_policy(policy: AutoRollback) -> str:
-    """Return the body of the `auto_rollback` document."""
-    return _seal(auto_rollback_fields(policy))
-
-
-def decode_policy(document: Document) -> AutoRollback:
-    """Read the `auto_rollback` document. Raises `StoreError`."""
+def stored_flag(document: Document) -> StoredFlag | None:
+    """Read a flag's document as it is kept; None if the flag was deleted, and with the reason if it cannot be read."""
     try:
-        return parse_auto_rollback(_unseal(document))
+        held = decode(document)
+        decode_flag(document)
+    except StoreError as error:
+        return StoredFlag(document.key, document.revision, {}, {}, str(error))
+    return None if held.fields is None else StoredFlag(document.key, document.revision, held.fields, held.declared)
+
+
+def decode_policy(document: Document) -> AutoRollback | None:
+    """Read the `auto_rollback` document; None if it was deleted. Raises `StoreError`."""
+    fields = decode(document).fields
+    try:
+        return None if fields is None else parse_auto_rollback(fields)
     except ConfigError as error:
         _damaged(document, error)
+
+
+def section(kind: str, key: str, fields: Fields) -> dict[str, Any]:
+    """Return the configuration that declares this one document."""
+    return {AUTO_ROLLBACK: fields} if kind == AUTO_ROLLBACK else {_SECTIONS[kind]: {key: fields}}
+
+
+_SECTIONS: Final[Mapping[str, str]] = {FLAG: "flags"}
+"""Where the documents of a kind stand in a configuration, by their keys."""
+
+
+def changes_for(declaration: Declaration, snapshot: Snapshot, *, force: bool = False) -> list[Change]:
+    """Return what must be written so that the store holds `declaration`: real differences only.
+
+    What is stored gives way where the declaration differs from what was declared last, and else stays, unless `force`.
+    Each change expects the revision of `snapshot`, so somebody else's edit in between is a `StaleWrite` and not lost.
+    What is not declared stays as it is. Raises `StoreError` where a newer release wrote what would change,
+    `ConfigError` where a declaration contradicts what was changed since the last one.
+    """
+    stored = {(document.kind, document.key): document for document in snapshot.documents}
+    changes: list[Change] = []
+    problems: list[Problem] = []
+    for kind, key, fields in _declared(declaration):
+        document = stored.get((kind, key))
+        before = _kept(document) if document else None
+        after = Held(fields, fields) if before is None or force else _after(before, fields)
+        problems += _contradictions(kind, key, after)
+        body = encode(after)
+        if document is None or document.body != body:
+            changes.append(Change(kind, key, body, expected=document.revision if document else 0))
+    if problems:
+        raise ConfigError(problems)
+    return changes
+
+
+def _declared(declaration: Declaration) -> Iterator[tuple[str, str, Fields]]:
+    for key, flag in declaration.flags.items():
+        yield FLAG, key, patched(flag.fields, {})
+    if declaration.auto_rollback is not None:
+        yield AUTO_ROLLBACK, DEFAULT, auto_rollback_fields(declaration.auto_rollback)
+
+
+def _kept(document: Document) -> Held | None:
+    """Return what may not be lost; None where it is damaged. Raises `StoreError` where a newer release wrote it."""
+    try:
+        held = decode(document)
+        check(document.kind, document.key, held.fields)
+    except (_Damaged, ConfigError):
+        return None
+    return held
+
+
+def _after(before: Held, fields: Fields) -> Held:
+    """Return what a document holds after a declaration of these fields."""
+    if before.fields is not None:
+        return Held(merged(before.declared, before.fields, fields), fields)
+    return Held(fields if differences(before.declared, fields) else None, fields)
+
+
+def check(kind: str, key: str, fields: Fields | None) -> None:
+    """Raise `ConfigError` if these fields are no declaration; None is the deleted one."""
+    if fields is not None:
+        parse_declaration(section(kind, key, fields))
+
+
+def _contradictions(kind: str, key: str, after: Held) -> Iterator[Problem]:
+    """Name what is wrong with a declaration only because of what was changed since the last one."""
+    changed = ", ".join(each.name for each in differences(after.declared, after.fields or {}))
+    try:
+        check(kind, key, after.fields if changed else None)
+    except ConfigError as error:
+        for problem in error.problems:
+            yield Problem(
+                problem.path,
+                f"{problem.message}; since the last declaration somebody changed {changed}: "
+                "change that first, or apply with force to take the declaration as it is",
+            )
+
+
+def exported(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the configuration that declares what holds now. Raises `StoreError` for what is damaged."""
+    data: dict[str, Any] = {"flags": {}}
+    for document in snapshot.documents:
+        if document.kind in {AUTO_ROLLBACK, *_SECTIONS} and (fields := decode(document).fields) is not None:
+            for name, part in section(document.kind, document.key, fields).items():
+                data.setdefault(name, {}).update(part)
+    return data
+
+
+# --- breakers ---
 
 
 def encode_breaker(breaker: Breaker) -> str:
     """Return the body of a breaker's document."""
-    return _seal(breaker.to_dict())
+    return _seal({"fields": breaker.to_dict()})
 
 
 def decode_breaker(document: Document) -> Breaker:
     """Read a breaker's document. Raises `StoreError`, also where it speaks of another flag than its key does."""
-    fields = _unseal(document)
+    fields = _unseal(document).get("fields")
     try:
-        breaker = Breaker.from_dict(fields)
+        breaker = Breaker.from_dict(mapping(fields))
     except (TypeError, ValueError) as error:
         _damaged(document, error)
     if wrong := [
@@ -107,54 +238,25 @@ _BREAKER: Final[Mapping[str, Any]] = {
 """What the fields of a breaker must be; its state is checked by the breaker itself."""
 
 
-def changes_for(declaration: Declaration, snapshot: Snapshot) -> list[Change]:
-    """Return what must be written so that the store holds `declaration`: real differences only.
-
-    Each change expects the revision of `snapshot`, so somebody else's edit in between is a `StaleWrite` and not lost.
-    Flags that are not declared stay as they are. Raises `StoreError` where a newer release wrote what would change.
-    """
-    stored = {(document.kind, document.key): document for document in snapshot.documents}
-    return [
-        Change(kind, key, body, expected=_replaceable_revision(old) if old else 0)
-        for kind, key, body in _bodies(declaration)
-        if (old := stored.get((kind, key))) is None or old.body != body
-    ]
+# --- the envelope ---
 
 
-def _bodies(declaration: Declaration) -> Iterator[tuple[str, str, str]]:
-    for key, flag in declaration.flags.items():
-        yield FLAG, key, encode_flag(flag)
-    if declaration.auto_rollback is not None:
-        yield AUTO_ROLLBACK, DEFAULT, encode_policy(declaration.auto_rollback)
-
-
-def _replaceable_revision(document: Document) -> int:
-    """Return its revision; what is damaged may be replaced, what is newer may not."""
-    with suppress(ValueError, RecursionError):
-        _check_format(document, json.loads(document.body))
-    return document.revision
-
-
-def _seal(fields: Mapping[str, Any]) -> str:
-    envelope = {"fields": fields, "format": FORMAT}
+def _seal(parts: Mapping[str, Any]) -> str:
+    envelope = {**parts, "format": FORMAT}
     return json.dumps(envelope, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
 def _unseal(document: Document) -> Mapping[str, Any]:
-    """Return the fields of a document whose format is known."""
+    """Return the parts of a document whose format is known."""
     try:
-        envelope = json.loads(document.body)
+        envelope: Any = json.loads(document.body)
     except (ValueError, RecursionError) as error:
         _damaged(document, error)
     _check_format(document, envelope)
-    if (
-        not isinstance(envelope, dict)
-        or envelope.get("format") != FORMAT
-        or not isinstance(envelope.get("fields"), dict)
-    ):
-        _damaged(document, f'expected an object with "fields" and "format": {FORMAT}')
-    fields: dict[str, Any] = envelope["fields"]
-    return fields
+    if not isinstance(envelope, dict) or envelope.get("format") != FORMAT:
+        _damaged(document, f'expected an object with "format": {FORMAT}')
+    parts: dict[str, Any] = envelope
+    return parts
 
 
 def _check_format(document: Document, envelope: Any) -> None:
@@ -166,5 +268,9 @@ def _check_format(document: Document, envelope: Any) -> None:
         )
 
 
+class _Damaged(StoreError):
+    """A document that cannot be read, and may be repaired by declaring it again."""
+
+
 def _damaged(document: Document, why: object) -> Never:
-    raise StoreError(f"{document.kind} {document.key}, revision {document.revision}, is damaged: {why}")
+    raise _Damaged(f"{document.kind} {document.key}, revision {document.revision}, is damaged: {why}")

@@ -55,7 +55,9 @@ class MemoryStore:
                 if new is old:
                     continue
                 bodies = old.body if old else None, new.body if new else None
-                rows.append(AuditRow(self._rows + len(rows) + 1, at, actor, reason, *place, *bodies, version))
+                row = self._rows + len(rows) + 1
+                revision = new.revision if new else 0
+                rows.append(AuditRow(row, at, actor, reason, *place, *bodies, version, revision))
                 documents.pop(place, None)
                 if new:
                     documents[place] = new
@@ -65,11 +67,18 @@ class MemoryStore:
                 self._snapshot = Snapshot(version, tuple(documents.values()))
             return self._snapshot.version
 
-    def audit(self, *, kind: str | None = None, key: str | None = None, limit: int = 100) -> tuple[AuditRow, ...]:
-        """Return the newest audit rows first."""
+    def audit(
+        self, *, kind: str | None = None, key: str | None = None, until: int | None = None, limit: int = 100
+    ) -> tuple[AuditRow, ...]:
+        """Return the newest audit rows first, of those whose id is at most `until`."""
         with self._lock:
             self.load()
-            wanted = (row for row in reversed(self._audit) if kind in {None, row.kind} and key in {None, row.key})
+            latest = self._rows if until is None else until
+            wanted = (
+                row
+                for row in reversed(self._audit)
+                if row.id <= latest and kind in {None, row.kind} and key in {None, row.key}
+            )
             return tuple(islice(wanted, max(limit, 0)))
 
     def close(self) -> None:

@@ -1,26 +1,36 @@
-"""Flags, policy and breakers of one environment, over any document store: where documents become values."""
+"""Flags, policy and breakers of one environment, over any document store: where documents become values.
+
+Every change is read, made and compared-and-set; whoever was overtaken looks again. So nobody's change is lost, and none
+is made by halves.
+"""
 
 from __future__ import annotations
 
-from os import PathLike
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from canary_sdk.core.breaker import AutoRollback
 from canary_sdk.core.config import parse_declaration
-from canary_sdk.errors import CanaryError, StaleWrite
+from canary_sdk.core.fields import ENVIRONMENTS, flat, patched
+from canary_sdk.errors import CanaryError, ConfigError, Problem, StaleWrite, StoreError, UnknownFlag
 from canary_sdk.ports import Change, Stored
-from canary_sdk.stores import codec
-from canary_sdk.stores.toml import read_declaration
+from canary_sdk.stores import codec, files, history
+from canary_sdk.stores.codec import Held
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from os import PathLike
 
     from canary_sdk.core.breaker import Breaker
+    from canary_sdk.core.fields import Fields
     from canary_sdk.core.flags import Flag
-    from canary_sdk.ports import AuditRow, FlagStore
+    from canary_sdk.ports import FlagStore, HistoryRow, Snapshot, Stamp, StoredFlag
 
-ATTEMPTS: Final = 5
-"""How often a declaration is tried while others are writing the same documents."""
+    Amend = Callable[[Held, int], Held]
+
+ATTEMPTS: Final = 100
+"""How often a change is tried while others are writing the same documents; each time, one of them got through."""
+MOST_LATER: Final = 100
+"""How many changes are looked through to say what came after an older one."""
 
 
 class DocumentRepository:
@@ -30,6 +40,8 @@ class DocumentRepository:
         """Speak for one environment of `store`; nothing is opened."""
         self._store = store
         self._environment = environment
+
+    # --- reading -----------------------------------------------------------------------------------------------------
 
     def version(self) -> int:
         """Return the store's version."""
@@ -46,9 +58,10 @@ class DocumentRepository:
             try:
                 match document.kind:
                     case codec.FLAG:
-                        flags[document.key] = codec.decode_flag(document).for_environment(self._environment)
+                        if flag := codec.decode_flag(document):
+                            flags[document.key] = flag.for_environment(self._environment)
                     case codec.AUTO_ROLLBACK:
-                        policy = codec.decode_policy(document)
+                        policy = codec.decode_policy(document) or policy
                     case codec.BREAKER if document.key.startswith(f"{self._environment}/"):
                         breaker = codec.decode_breaker(document)
                         breakers[breaker.flag_key] = breaker
@@ -56,43 +69,137 @@ class DocumentRepository:
                 damaged[f"{document.kind} {document.key}"] = str(error)
         return Stored(snapshot.version, flags, policy, breakers, damaged)
 
-    def apply(self, config: Mapping[str, object] | PathLike[str] | str, *, actor: str, reason: str, at: float) -> int:
-        """Declare flags and policy; all or nothing.
+    def flags(self) -> Mapping[str, StoredFlag]:
+        """Return every flag as it is stored, in the order of their keys."""
+        documents = (document for document in self._store.load().documents if document.kind == codec.FLAG)
+        flags = (codec.stored_flag(document) for document in sorted(documents, key=lambda each: each.key))
+        return {flag.key: flag for flag in flags if flag}
+
+    def history(self, flag_key: str | None, limit: int) -> tuple[HistoryRow, ...]:
+        """Return the newest changes first; those of one flag are its own and those of its breakers anywhere."""
+        if flag_key is None:
+            return tuple(map(history.told, self._store.audit(limit=limit)))
+        places = {(codec.FLAG, flag_key)} | {
+            (codec.BREAKER, document.key)
+            for document in self._store.load().documents
+            if document.kind == codec.BREAKER and document.key.rpartition("/")[2] == flag_key
+        }
+        rows = [row for kind, key in places for row in self._store.audit(kind=kind, key=key, limit=limit)]
+        return tuple(map(history.told, sorted(rows, key=lambda row: row.id, reverse=True)[: max(limit, 0)]))
+
+    def export(self, path: PathLike[str] | str | None) -> dict[str, Any]:
+        """Return what holds now as a configuration; write it to `path` if given."""
+        data = codec.exported(self._store.load())
+        if path is not None:
+            files.write(path, data)
+        return data
+
+    # --- changing ----------------------------------------------------------------------------------------------------
+
+    def apply(self, config: Mapping[str, object] | PathLike[str] | str, stamp: Stamp, *, force: bool) -> int:
+        """Declare everything in a file or a dictionary; all or nothing.
 
         Workers that start together all apply the same file: whoever comes second finds its documents changed, looks
         again, and usually finds nothing left to do.
         """
-        declaration = read_declaration(config) if isinstance(config, (str, PathLike)) else parse_declaration(config)
-        for attempt in range(ATTEMPTS):
-            snapshot = self._store.load()
-            changes = codec.changes_for(declaration, snapshot)
-            if not changes:
-                return snapshot.version
-            try:
-                return self._store.commit(changes, actor=actor, reason=reason, at=at)
-            except StaleWrite:
-                if attempt == ATTEMPTS - 1:
-                    raise
+        with files.configuration(config) as data:
+            declaration = parse_declaration(data)
+            for snapshot in self._snapshots():
+                changes = codec.changes_for(declaration, snapshot, force=force)
+                version = self._committed(changes, stamp) if changes else snapshot.version
+                if version is not None:
+                    return version
         raise AssertionError
 
-    def save_breakers(self, breakers: Mapping[str, Breaker], *, actor: str, reason: str, at: float) -> int:
+    def update(
+        self,
+        flag_key: str,
+        changes: Mapping[str, object],
+        stamp: Stamp,
+        *,
+        environment: str | None,
+        expected: int | None,
+    ) -> int:
+        """Change some fields of a flag, or of one environment's overrides; None removes a field."""
+        if ENVIRONMENTS in changes:
+            path = ("flags", flag_key, ENVIRONMENTS)
+            raise ConfigError([Problem(path, "found in an update, expected the argument `environment` for its fields")])
+        patch = flat(changes if environment is None else {ENVIRONMENTS: {environment: changes}})
+
+        def amend(held: Held, _: int) -> Held:
+            return Held(patched(self._existing(flag_key, held), patch), held.declared)
+
+        return self._amend(codec.FLAG, flag_key, amend, stamp, expected=expected)
+
+    def delete(self, flag_key: str, stamp: Stamp, *, expected: int | None) -> int:
+        """Delete a flag; what was declared is remembered, so that declaring the same again does not bring it back."""
+
+        def amend(held: Held, _: int) -> Held:
+            self._existing(flag_key, held)
+            return Held(None, held.declared)
+
+        return self._amend(codec.FLAG, flag_key, amend, stamp, expected=expected)
+
+    def undo(self, change_id: int, stamp: Stamp, *, force: bool) -> int:
+        """Restore what a change replaced."""
+        row = next(iter(self._store.audit(until=change_id, limit=1)), None)
+        if row is None or row.id != change_id:
+            raise CanaryError(f"there is no change {change_id} in this store; history() names those that there are")
+
+        def amend(held: Held, revision: int) -> Held:
+            return history.undone(row, held, revision, self._later(row.kind, row.key, row.id), force=force)
+
+        return self._amend(row.kind, row.key, amend, stamp, expected=None)
+
+    def save_breakers(self, breakers: Mapping[str, Breaker], stamp: Stamp) -> int:
         """Store the state of breakers, whatever was there."""
         changes = [
             Change(codec.BREAKER, codec.breaker_key(self._environment, key), codec.encode_breaker(breaker))
             for key, breaker in breakers.items()
         ]
-        return self._store.commit(changes, actor=actor, reason=reason, at=at)
-
-    def audit(self, flag_key: str | None, limit: int) -> tuple[AuditRow, ...]:
-        """Return the newest audit rows; those of one flag are its own and those of its breaker here."""
-        if flag_key is None:
-            return self._store.audit(limit=limit)
-        rows = (
-            *self._store.audit(kind=codec.FLAG, key=flag_key, limit=limit),
-            *self._store.audit(kind=codec.BREAKER, key=codec.breaker_key(self._environment, flag_key), limit=limit),
-        )
-        return tuple(sorted(rows, key=lambda row: row.id, reverse=True)[:limit])
+        return self._store.commit(changes, actor=stamp.actor, reason=stamp.reason, at=stamp.at)
 
     def close(self) -> None:
         """Close the store."""
         self._store.close()
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _amend(self, kind: str, key: str, amend: Amend, stamp: Stamp, *, expected: int | None = None) -> int:
+        """Change one document to what `amend` makes of it and its revision; return the revision afterwards."""
+        for snapshot in self._snapshots():
+            document = next((each for each in snapshot.documents if (each.kind, each.key) == (kind, key)), None)
+            found = document.revision if document else 0
+            if document and expected not in {None, found}:
+                raise history.stale(key, found, expected or 0, self._later(kind, key, expected or 0))
+            after = amend(codec.decode(document) if document else codec.NOTHING, found)
+            codec.check(kind, key, after.fields)
+            change = Change(kind, key, codec.encode(after), expected=found)
+            if document and document.body == change.body:
+                return found
+            if self._committed([change], stamp) is not None:
+                return found + 1
+        raise AssertionError
+
+    def _snapshots(self) -> Iterator[Snapshot]:
+        """Look again and again, for whoever may be overtaken between looking and writing."""
+        for _ in range(ATTEMPTS):
+            yield self._store.load()
+        raise StoreError(f"{ATTEMPTS} times somebody else changed the same before this could be written; try again")
+
+    def _committed(self, changes: Sequence[Change], stamp: Stamp) -> int | None:
+        """Return the version after these changes, None if somebody else was faster."""
+        try:
+            return self._store.commit(changes, actor=stamp.actor, reason=stamp.reason, at=stamp.at)
+        except StaleWrite:
+            return None
+
+    def _later(self, kind: str, key: str, revision: int) -> Iterator[HistoryRow]:
+        """Return what happened to a document after it was at `revision`, newest first."""
+        rows = self._store.audit(kind=kind, key=key, limit=MOST_LATER)
+        return (history.told(row) for row in rows if row.revision > revision)
+
+    def _existing(self, flag_key: str, held: Held) -> Fields:
+        if held.fields is None:
+            raise UnknownFlag(flag_key, self.flags())
+        return held.fields

@@ -20,7 +20,9 @@ def successor(old: Document | None, change: Change) -> Document | None:
     if change.expected is not None and change.expected != revision:
         raise StaleWrite(
             f"{change.kind} {change.key} is at {_said(revision)}, the change expected {_said(change.expected)}: "
-            "somebody else was faster; load again and decide anew"
+            "somebody else was faster; load again and decide anew",
+            found=revision,
+            expected=change.expected,
         )
     if change.body is None or (old and old.body == change.body):
         return old if change.body else None

@@ -56,6 +56,18 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         """,
         "CREATE INDEX audit_of_document ON audit (kind, key, id)",
     ),
+    (
+        "ALTER TABLE audit ADD COLUMN revision INTEGER NOT NULL DEFAULT 0",
+        """
+        UPDATE audit SET revision = (
+            SELECT count(*) FROM audit AS row WHERE row.kind = audit.kind AND row.key = audit.key
+            AND row.id <= audit.id AND row.id >= (
+                SELECT max(id) FROM audit AS made WHERE made.kind = audit.kind AND made.key = audit.key
+                AND made.id <= audit.id AND made.before IS NULL
+            )
+        ) WHERE after IS NOT NULL
+        """,
+    ),
 )
 """What leads from each schema version to the next. A row is never changed once it was released."""
 
@@ -115,13 +127,16 @@ class SQLiteStore:
             sql.execute("UPDATE store SET version = ?", (version + 1,))
             return version + 1
 
-    def audit(self, *, kind: str | None = None, key: str | None = None, limit: int = 100) -> tuple[AuditRow, ...]:
-        """Return the newest audit rows first."""
+    def audit(
+        self, *, kind: str | None = None, key: str | None = None, until: int | None = None, limit: int = 100
+    ) -> tuple[AuditRow, ...]:
+        """Return the newest audit rows first, of those whose id is at most `until`."""
         with self._reader.use() as sql:
             rows = sql.execute(
-                "SELECT id, at, actor, reason, kind, key, before, after, version FROM audit"
-                " WHERE kind = coalesce(:kind, kind) AND key = coalesce(:key, key) ORDER BY id DESC LIMIT :limit",
-                {"kind": kind, "key": key, "limit": max(limit, 0)},
+                "SELECT id, at, actor, reason, kind, key, before, after, version, revision FROM audit"
+                " WHERE kind = coalesce(:kind, kind) AND key = coalesce(:key, key) AND id <= coalesce(:until, id)"
+                " ORDER BY id DESC LIMIT :limit",
+                {"kind": kind, "key": key, "until": until, "limit": max(limit, 0)},
             )
             return tuple(AuditRow(*row) for row in rows)
 
@@ -151,8 +166,9 @@ def _write(sql: sqlite3.Connection, change: Change, who: tuple[float, str, str],
     else:
         sql.execute("DELETE FROM document WHERE kind = ? AND key = ?", place)
     sql.execute(
-        "INSERT INTO audit (at, actor, reason, kind, key, before, after, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (*who, *place, old and old.body, new and new.body, version),
+        "INSERT INTO audit (at, actor, reason, kind, key, before, after, version, revision)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (*who, *place, old and old.body, new and new.body, version, new.revision if new else 0),
     )
     return True
 

@@ -1,83 +1,46 @@
-"""Configuration files: reads TOML, and finds the line of a key, which the standard parser does not tell.
-
-It knows no flag: what the keys mean is `core.config`'s business, which is handed plain data.
-"""
+"""TOML, read and written; and the line of every key, which the standard parser does not tell. It knows no flag."""
 
 from __future__ import annotations
 
 import re
 import tomllib
 from contextlib import suppress
-from dataclasses import replace
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from canary_sdk.core.config import parse_declaration
-from canary_sdk.errors import ConfigError, Problem
+from canary_sdk.errors import CanaryError, ConfigError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from os import PathLike
-
-    from canary_sdk.core.config import Declaration
+    from collections.abc import Callable, Mapping
 
 Place = tuple[str, ...]
 
 
-def read_declaration(path: PathLike[str] | str) -> Declaration:
-    """Read a configuration file.
-
-    Raises:
-        ConfigError: with every mistake, its file and its line.
-    """
-    text = _read(path)
-    data = _parse(path, text)
-    try:
-        return parse_declaration(data)
-    except ConfigError as error:
-        lines = _Lines(text).found
-        problems = [replace(problem, line=_nearest(lines, problem.path)) for problem in error.problems]
-        raise ConfigError(problems, source=str(path)) from None
-
-
-def read_toml(path: PathLike[str] | str) -> dict[str, Any]:
-    """Read a TOML file. Raises `ConfigError` if it cannot be read or is not TOML."""
-    return _parse(path, _read(path))
-
-
-def locate(text: str, path: Place) -> int | None:
-    """Return the line, from 1, of the key at `path`, else of the nearest table above it; list items count from "0".
-
-    `text` is TOML that the parser has accepted. Cost: one pass over the text.
-    """
-    return _nearest(_Lines(text).found, path)
-
-
-def _read(path: PathLike[str] | str) -> str:
-    try:
-        raw = Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError([Problem((), f"the file cannot be read: {error.strerror or error}")], str(path)) from error
-    try:
-        return raw.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ConfigError([Problem((), "the file is not UTF-8; save it as UTF-8", line)], str(path)) from error
-
-
-def _parse(path: PathLike[str] | str, text: str) -> dict[str, Any]:
+def parse(text: str) -> dict[str, Any]:
+    """Read TOML. Raises `ConfigError` in the words of the parser, with its line where it tells one."""
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         line = re.search(r"\(at line (\d+)", str(error))
-        problem = Problem((), f"this is not TOML: {error}", int(line[1]) if line else None)
-        raise ConfigError([problem], str(path)) from error
+        raise ConfigError([Problem((), f"this is not TOML: {error}", int(line[1]) if line else None)]) from error
 
 
-def _nearest(lines: dict[Place, int], path: Place) -> int | None:
-    """Return the line of the longest known beginning of `path`."""
-    return next((lines[path[:depth]] for depth in range(len(path), 0, -1) if path[:depth] in lines), None)
+def write(data: Mapping[str, Any]) -> str:
+    """Write TOML. Raises `CanaryError` where the library that does it is missing."""
+    try:
+        import tomli_w
+    except ModuleNotFoundError:
+        extra = 'pip install "canary-rollout[cli]"'
+        raise CanaryError(f"writing TOML needs tomli-w: {extra}, or write JSON, which needs nothing") from None
+    return tomli_w.dumps(data)
+
+
+def lines(text: str) -> dict[Place, int]:
+    """Return the line, from 1, of each key, table and list item; list items count from "0".
+
+    `text` is TOML that the parser has accepted. Cost: one pass over the text.
+    """
+    return _Lines(text).found
 
 
 def _unquoted(name: str) -> str:

@@ -140,8 +140,9 @@ class StoreConformance:
         commit(store, put("a", "1"))
         commit(store, put("a", "2"))
         before = store.load(), store.audit()
-        with pytest.raises(StaleWrite, match="revision 2"):
+        with pytest.raises(StaleWrite, match="revision 2") as refused:
             commit(store, put("a", body, expected))
+        assert (refused.value.found, refused.value.expected) == (2, expected)
         assert (store.load(), store.audit()) == before
 
     def test_stale_write_of_what_does_not_exist(self, store: FlagStore) -> None:
@@ -190,9 +191,9 @@ class StoreConformance:
         rows = store.audit()
         assert [row.id for row in rows] == sorted({row.id for row in rows}, reverse=True)
         assert rows == (
-            AuditRow(rows[0].id, AT + 2, "ada", "old", "flag", "a", "2", None, versions[2]),
-            AuditRow(rows[1].id, AT + 1, "grace", "", "flag", "a", "1", "2", versions[1]),
-            AuditRow(rows[2].id, AT, "ada", "new", "flag", "a", None, "1", versions[0]),
+            AuditRow(rows[0].id, AT + 2, "ada", "old", "flag", "a", "2", None, versions[2], 0),
+            AuditRow(rows[1].id, AT + 1, "grace", "", "flag", "a", "1", "2", versions[1], 2),
+            AuditRow(rows[2].id, AT, "ada", "new", "flag", "a", None, "1", versions[0], 1),
         )
 
     def test_audit_is_filtered_and_limited(self, store: FlagStore) -> None:
@@ -203,6 +204,15 @@ class StoreConformance:
         assert {(row.kind, row.key) for row in store.audit(key="a")} == {("flag", "a"), ("breaker", "a")}
         assert [row.after for row in store.audit(kind="flag", key="b", limit=2)] == ["2", "1"]
         assert store.audit(limit=0) == store.audit(key="nobody") == ()
+
+    def test_audit_goes_on_where_it_was_left(self, store: FlagStore) -> None:
+        """The rows up to an id are the newest that are not newer than it, whatever else is asked for."""
+        for number in range(5):
+            commit(store, put("a", f"{number}"), put("b", f"{number}"))
+        rows = store.audit(key="a")
+        assert store.audit(key="a", until=rows[2].id) == rows[2:]
+        assert store.audit(key="a", until=rows[1].id, limit=2) == rows[1:3]
+        assert store.audit(until=rows[4].id - 1) == ()
 
     @pytest.mark.parametrize(
         "text", ["", "a/b", "prüfung", "検証", "🐤🐤", 'it\'s "quoted"; -- x', "%_*?[]:", "a\tb\nc"]

@@ -26,13 +26,16 @@ APPROVED = {
 
 CANARY = [
     "apply",
-    "audit",
     "close",
     "current_unit",
+    "delete",
     "environment",
     "evaluate",
+    "export",
     "failures",
     "feature",
+    "flags",
+    "history",
     "is_enabled",
     "kill",
     "release",
@@ -41,7 +44,9 @@ CANARY = [
     "status",
     "subscribe",
     "tick",
+    "undo",
     "units",
+    "update",
     "value",
 ]
 

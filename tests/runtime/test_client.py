@@ -154,7 +154,7 @@ def test_kill_holds_until_release_and_outlives_a_reset(canary: Canary, told: Tol
     canary.tick()
     assert len(told.of(FlagKilled)) == 1
     assert not told.of(FlagReset)
-    assert [row.actor for row in canary.audit("checkout")][1] == "alice"
+    assert [row.actor for row in canary.history("checkout")][1] == "alice"
 
 
 def test_control_of_an_unknown_flag_says_what_there_is(canary: Canary, told: Told) -> None:
@@ -169,7 +169,7 @@ def test_apply_takes_effect_at_once_and_is_idempotent(canary: Canary) -> None:
     version = canary.apply({"flags": {"checkout": {"rollout": 100}}})
     assert canary.is_enabled("checkout", "u")
     assert canary.apply({"flags": {"checkout": {"rollout": 100}}}) == version
-    assert len(canary.audit("checkout")) == 1
+    assert len(canary.history("checkout")) == 1
 
 
 def test_a_bad_declaration_changes_nothing(canary: Canary) -> None:
@@ -179,7 +179,7 @@ def test_a_bad_declaration_changes_nothing(canary: Canary) -> None:
         canary.apply({"flags": {"checkout": {"rollout": 0}, "search": {"rollout": 101, "typ": "boolean"}}})
     assert len(caught.value.problems) == 2
     assert canary.is_enabled("checkout", "u")
-    assert len(canary.audit()) == 1
+    assert len(canary.history()) == 1
 
 
 def test_other_environments_have_their_own_fields(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_a_store_that_goes_away_changes_nothing(canary: Canary, clock: ManualClo
     serve(canary, clock, 2, lambda _: 0.1)
     status = canary.status()
     assert (status.stale, status.breakers_unsaved) == ("", 0)
-    assert canary.audit("checkout")[0].kind == "breaker"
+    assert canary.history("checkout")[0].kind == "breaker"
 
 
 def test_a_cold_start_without_a_store_serves_defaults(canary: Canary) -> None:

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canary_sdk.core.breaker import AutoRollback, Breaker, State
-from canary_sdk.core.config import parse_declaration, parse_flag
+from canary_sdk.core.config import auto_rollback_fields, parse_declaration, parse_flag
 from canary_sdk.errors import ConfigError, StaleWrite, StoreError
 from canary_sdk.ports import Change, Document
 from canary_sdk.stores import codec
+from canary_sdk.stores.codec import Held
 from canary_sdk.stores.memory import MemoryStore
 from canary_sdk.stores.sqlite import SQLiteStore
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from canary_sdk.core.config import Declaration
+    from canary_sdk.core.fields import Fields
     from canary_sdk.ports import FlagStore
 
 AT: Final = 1_750_000_000.0
@@ -35,16 +37,21 @@ def a_document(kind: str, key: str, body: str, revision: int = 1) -> Document:
     return Document(kind, key, body, revision)
 
 
+def declared(fields: Fields) -> str:
+    """Return the body of a document that holds what was declared."""
+    return codec.encode(Held(fields, fields))
+
+
 # --- documents ---
 
 
 def test_bodies_are_what_they_always_were() -> None:
     """The text of documents that older releases wrote is written today, byte for byte."""
     flag = parse_flag("f", {"rollout": "5%", "description": "ü", "environments": {"s": {"enabled": False}}})
-    assert codec.encode_flag(flag) == (
+    assert declared(flag.fields) == (
         '{"fields":{"description":"ü","environments":{"s":{"enabled":false}},"rollout":5.0},"format":1}'
     )
-    assert codec.encode_policy(AutoRollback(probe_percent=1.0, notify=("slack",))) == (
+    assert declared(auto_rollback_fields(AutoRollback(probe_percent=1.0, notify=("slack",)))) == (
         '{"fields":{"breaches":3,"enabled":true,"interval":30.0,"min_samples":50,"notify":["slack"],"probe":1.0,'
         '"probe_after":300.0,"timeout":120.0,"tolerance":"10%"},"format":1}'
     )
@@ -52,6 +59,29 @@ def test_bodies_are_what_they_always_were() -> None:
         '{"fields":{"breaches":0,"flag_key":"f","incident":false,"kill_reason":"","killed":false,"killed_at":null,'
         '"overdue":false,"passes":0,"reason":"","recovered":false,"state":"CLOSED","tripped_at":null},"format":1}'
     )
+
+
+@pytest.mark.parametrize(
+    ("held", "body"),
+    [
+        (Held({"rollout": 5.0}, {"rollout": 1.0}), '{"declared":{"rollout":1.0},"fields":{"rollout":5.0},"format":1}'),
+        (Held(None, {"rollout": 1.0}), '{"declared":{"rollout":1.0},"fields":null,"format":1}'),
+        (Held({}, {}), '{"fields":{},"format":1}'),
+        (Held({"default": 1}, {"default": True}), '{"declared":{"default":true},"fields":{"default":1},"format":1}'),
+    ],
+)
+def test_what_was_declared_is_kept_where_it_differs(held: Held, body: str) -> None:
+    """A document keeps what was declared beside what holds, where these are not the same, and reads both again."""
+    assert codec.encode(held) == body
+    assert codec.decode(a_document("flag", "f", body)) == held
+
+
+def test_a_deleted_document_holds_nothing() -> None:
+    """What was deleted is no flag and no policy, and no damage either."""
+    body = '{"declared":{},"fields":null,"format":1}'
+    assert codec.decode_flag(a_document("flag", "f", body)) is None
+    assert codec.decode_policy(a_document("auto_rollback", "default", body)) is None
+    assert codec.stored_flag(a_document("flag", "f", body)) is None
 
 
 def test_breaker_comes_back() -> None:
@@ -63,7 +93,8 @@ def test_breaker_comes_back() -> None:
 def test_policy_comes_back() -> None:
     """A policy is read from its own document as the same value."""
     policy = AutoRollback(enabled=False, interval_s=0.25, tolerance=0.12345, probe_percent=0.5, notify=("a", "b"))
-    assert codec.decode_policy(a_document(codec.AUTO_ROLLBACK, codec.DEFAULT, codec.encode_policy(policy))) == policy
+    body = declared(auto_rollback_fields(policy))
+    assert codec.decode_policy(a_document(codec.AUTO_ROLLBACK, codec.DEFAULT, body)) == policy
 
 
 DECODERS: Final[Mapping[str, Callable[[Document], object]]] = {
@@ -95,6 +126,8 @@ def test_newer_format_is_refused(kind: str) -> None:
         '{"format":"1","fields":{}}',
         '{"format":0,"fields":{}}',
         '{"format":1,"fields":[]}',
+        '{"format":1,"fields":null}',
+        '{"format":1,"declared":{}}',
         '{"format":1,"fields":{"state":"AJAR","rollout":101,"tolerance":"x"}}',
         "[" * 100_000,
     ],
@@ -153,8 +186,8 @@ def test_only_differences_are_written() -> None:
     apply(store, {"flags": {"a": {"rollout": 6}}})
     declaration = parse_declaration({"flags": {"a": {"rollout": 7}, "b": {}, "d": {}}})
     assert codec.changes_for(declaration, store.load()) == [
-        Change("flag", "a", codec.encode_flag(declaration.flags["a"]), expected=2),
-        Change("flag", "d", codec.encode_flag(declaration.flags["d"]), expected=0),
+        Change("flag", "a", declared(declaration.flags["a"].fields), expected=2),
+        Change("flag", "d", declared(declaration.flags["d"].fields), expected=0),
     ]
 
 
@@ -205,8 +238,9 @@ def flags(draw: st.DrawFn) -> dict[str, Any]:
     kind = draw(st.sampled_from(sorted(VALUES)))
     fields = {"candidate": VALUES[kind], **SHARED}
     table = draw(st.fixed_dictionaries({"type": st.just(kind), "default": VALUES[kind]}, optional=fields))
-    overrides = st.fixed_dictionaries({}, optional=fields | {"default": VALUES[kind]})
-    return table | draw(st.just({}) | st.fixed_dictionaries({"environments": st.dictionaries(ENVIRONMENTS, overrides)}))
+    overrides = st.fixed_dictionaries({}, optional=fields | {"default": VALUES[kind]}).filter(bool)
+    environments = st.dictionaries(ENVIRONMENTS, overrides, min_size=1)
+    return table | draw(st.just({}) | st.fixed_dictionaries({"environments": environments}))
 
 
 ENVIRONMENTS: Final = st.sampled_from(["staging", "production", "eu.west-1"])
@@ -223,13 +257,13 @@ BAD: Final = st.builds(lambda good, wrong: {"flags": {**good["flags"], "z": wron
 @given(flags())
 def test_flags_come_back(table: dict[str, Any]) -> None:
     """Any flag that can be declared is read from its own document as the same value, and written alike again."""
-    declared = parse_flag("f", table)
-    body = codec.encode_flag(declared)
+    flag = parse_flag("f", table)
+    body = declared(flag.fields)
     again = codec.decode_flag(a_document(codec.FLAG, "f", body))
-    assert again == declared
-    assert codec.encode_flag(again) == body
+    assert again == flag
+    assert declared(again.fields) == body
     assert {name: again.for_environment(name) for name in ("staging", "production", "none")} == {
-        name: declared.for_environment(name) for name in ("staging", "production", "none")
+        name: flag.for_environment(name) for name in ("staging", "production", "none")
     }
 
 

@@ -143,7 +143,7 @@ def test_an_interrupted_migration_is_undone(path: Path, monkeypatch: pytest.Monk
     with closing(SQLiteStore(path)) as store:
         assert store.version() == 0
     with raw(path) as sql:
-        assert sql.execute("PRAGMA user_version").fetchone() == (2,)
+        assert sql.execute("PRAGMA user_version").fetchone() == (len(sqlite.MIGRATIONS),)
 
 
 def test_an_older_file_is_migrated_in_order(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,6 +156,21 @@ def test_an_older_file_is_migrated_in_order(path: Path, monkeypatch: pytest.Monk
         assert bodies(store) == {"a": "1"}
         with raw(path) as sql:
             assert sql.execute("SELECT count(*) FROM two").fetchone() == (0,)
+
+
+def test_older_audit_rows_get_their_revisions(path: Path) -> None:
+    """The rows of a file that did not keep revisions get those that its documents had; a deletion starts anew."""
+    changes = [("a", "1"), ("a", "2"), ("b", "1"), ("a", None), ("a", "3"), ("a", "4")]
+    with closing(SQLiteStore(path)) as store:
+        for key, body in changes:
+            store.commit([Change("flag", key, body)], actor="", reason="", at=AT)
+        rows = store.audit()
+    with raw(path) as sql:
+        sql.execute("ALTER TABLE audit DROP COLUMN revision")
+        sql.execute("PRAGMA user_version = 1")
+    with closing(SQLiteStore(path)) as store:
+        assert store.audit() == rows
+    assert [row.revision for row in reversed(rows)] == [1, 2, 1, 0, 1, 2]
 
 
 # --- what an operator is told ---

@@ -1,7 +1,8 @@
-"""Claims about reading configuration files, and about the lines of their mistakes."""
+"""Claims about TOML: what is read and written, and on which line each key is."""
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -10,9 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from canary_sdk.core.config import parse_declaration
-from canary_sdk.errors import ConfigError
-from canary_sdk.stores.toml import locate, read_declaration, read_toml
+from canary_sdk.errors import CanaryError, ConfigError
+from canary_sdk.stores import toml
+from canary_sdk.stores.files import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +61,11 @@ PLACES: Final = {
     "list/1/deep/1": 34,
     "list/1/deep/1/c": 35,
 }
+
+
+def locate(text: str, place: tuple[str, ...]) -> int | None:
+    """Return the line of a place, or of the nearest table above it."""
+    return nearest(toml.lines(text), place)
 
 
 @pytest.mark.parametrize(("place", "line"), PLACES.items())
@@ -125,37 +131,7 @@ def test_lines_agree_with_where_keys_were_written(pairs: list[tuple[str, Any]], 
     assert {key: locate(text, (key,)) for key in lines} == lines
 
 
-# --- files ---
-
-
-def refused(path: Path) -> ConfigError:
-    """Return the error that reading gives."""
-    with pytest.raises(ConfigError) as caught:
-        read_declaration(path)
-    assert caught.value.source == str(path)
-    return caught.value
-
-
-def test_mistakes_have_file_line_and_key(tmp_path: Path) -> None:
-    """The message names the file, the line and the key of every mistake."""
-    path = tmp_path / "canary.toml"
-    path.write_text("[flags.a]\nrolout = 5\n\n[flags.b]\ntype = 'integer'\nslos = [\n  'errors < 1%',\n  5,\n]\n")
-    lines = str(refused(path)).splitlines()
-    assert lines[0].startswith(f"{path}: line 2: flags.a.rolout: unknown key, expected ")
-    assert lines[0].endswith("; did you mean 'rollout'?")
-    assert lines[1:] == [
-        f"{path}: line 8: flags.b.slos.1: found 5, expected a string",
-        f"{path}: line 4: flags.b.default: found nothing, expected the integer that is the baseline",
-    ]
-
-
-def test_a_good_file_is_read(tmp_path: Path) -> None:
-    """A file is the declaration of its text, with a byte order mark and carriage returns too."""
-    path = tmp_path / "canary.toml"
-    text = '[flags.a]\r\ndescription = "ü"\r\nrollout = 5\r\n'
-    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
-    assert read_toml(path) == tomllib.loads(text)
-    assert read_declaration(str(path)) == parse_declaration(tomllib.loads(text))
+# --- the parser and the writer ---
 
 
 @pytest.mark.parametrize(
@@ -169,28 +145,27 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         ("a = " + "[" * 100_000, None, ""),
     ],
 )
-def test_what_is_no_toml_is_refused(tmp_path: Path, text: str, line: int | None, words: str) -> None:
-    """A file that is no TOML is refused in the words of the parser, with its line where it tells one."""
-    path = tmp_path / "canary.toml"
-    path.write_text(text)
-    (problem,) = refused(path).problems
+def test_what_is_no_toml_is_refused(text: str, line: int | None, words: str) -> None:
+    """Text that is no TOML is refused in the words of the parser, with its line where it tells one."""
+    with pytest.raises(ConfigError) as caught:
+        toml.parse(text)
+    (problem,) = caught.value.problems
     assert problem.line == line
     assert problem.message.startswith("this is not TOML: ")
     assert words in problem.message
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    """A missing file and a folder are refused with what the system says."""
-    missing = tmp_path / "no.toml"
-    assert str(refused(missing)) == f"{missing}: configuration: the file cannot be read: No such file or directory"
-    assert str(refused(tmp_path)) == f"{tmp_path}: configuration: the file cannot be read: Is a directory"
+@given(st.dictionaries(st.text(max_size=5), VALUES | st.floats(allow_nan=False) | st.text(), max_size=4))
+def test_what_is_written_is_read(data: dict[str, Any]) -> None:
+    """Whatever data is written comes back as the same, in text, numbers and nesting."""
+    assert toml.parse(toml.write(data)) == data
 
 
-def test_a_file_in_another_encoding(tmp_path: Path) -> None:
-    """A file that is not UTF-8 is refused at the line of the first wrong byte."""
-    path = tmp_path / "canary.toml"
-    path.write_bytes("[flags.a]\n# so weit, so gut\ndescription = 'Prüfung'\n".encode("latin-1"))
-    assert str(refused(path)) == f"{path}: line 3: configuration: the file is not UTF-8; save it as UTF-8"
+def test_writing_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the library that writes is missing, it is said what to install, and what needs nothing."""
+    monkeypatch.setitem(sys.modules, "tomli_w", None)
+    with pytest.raises(CanaryError, match=r'pip install "canary-rollout\[cli\]", or write JSON, which needs nothing'):
+        toml.write({})
 
 
 def _places(data: object, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
