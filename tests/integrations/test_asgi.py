@@ -178,6 +178,22 @@ def test_what_was_raised_is_classified_by_state_and_content(canary: Canary, endi
     assert canary.current_unit() is None
 
 
+@pytest.mark.parametrize("error", [GONE, ClientDisconnect])
+def test_a_client_that_left_before_the_first_piece_is_judged_by_the_start(
+    canary: Canary, clock: ManualClock, error: type[BaseException]
+) -> None:
+    """How long it stayed afterwards says nothing of the application."""
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send(START)
+        clock.advance(60)
+        raise error
+
+    with pytest.raises(error):
+        exchange(CanaryMiddleware(app, canary=canary))
+    assert measured(canary).streamed
+
+
 def test_the_traceback_grows_by_one_line(canary: Canary) -> None:
     """Whoever reads it finds one frame of ours, as of any middleware."""
 
@@ -304,6 +320,25 @@ def test_the_application_says_what_an_error_is(
     assert measured(canary).outcome == outcome
 
 
+@pytest.mark.parametrize(("code", "verdict", "errors"), [(404, True, 1), (503, False, 0), (503, None, 1)])
+def test_what_it_says_is_what_the_arm_counts(
+    canary: Canary, clock: ManualClock, code: int, verdict: bool | None, errors: int
+) -> None:
+    """Also where the status would have said otherwise."""
+    canary.apply({"flags": {"checkout": {"rollout": 100, "slos": ["errors < 1%"]}}})
+    canary.tick()
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        assert canary.is_enabled("checkout", "user")
+        await send(status(code))
+        await send(LAST)
+
+    exchange(CanaryMiddleware(app, canary=canary, is_error=None if verdict is None else lambda *_: verdict))
+    clock.advance(1)
+    canary.tick()
+    assert canary.status().flags["checkout"].candidate.errors == errors
+
+
 # --- nothing of ours breaks a request --------------------------------------------------------------------------------
 
 
@@ -322,18 +357,20 @@ def test_a_broken_part_of_ours_changes_nothing(canary: Canary, part: str, fails:
     before = sum(canary.failures.counts.values())
     setattr(canary.units, part, broken)
     sent: list[Message] = []
+    scope = http()
 
     async def send(message: Message) -> None:
         sent.append(message)
 
     if boom is None:
-        run(app(http(), receive, send))
+        run(app(scope, receive, send))
     else:
         with pytest.raises(KeyError) as caught:
-            run(app(http(), receive, send))
+            run(app(scope, receive, send))
         assert caught.value is boom
         assert boom.__context__ is None
     assert sent == [START, LAST]
+    assert ("canary" in scope) == (part == "leave")
     assert sum(canary.failures.counts.values()) == before + 1
     assert all(unit.ended for unit in canary.units.ring.drain(10))
 

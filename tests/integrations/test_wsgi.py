@@ -382,6 +382,17 @@ def test_the_application_says_what_an_error_is(
     assert measured(canary).outcome == outcome
 
 
+def test_a_client_that_left_is_nothing_to_ask_about(canary: Canary) -> None:
+    """An abort is neither good nor bad, whatever the application calls an error."""
+
+    def app(_environ: dict[str, Any], _start_response: Any) -> Iterable[bytes]:
+        raise ClientDisconnect
+
+    with pytest.raises(ClientDisconnect):
+        Server().serve(CanaryMiddleware(app, canary=canary, is_error=lambda *_: True))
+    assert measured(canary).outcome == ABORTED
+
+
 def broken(*_: object, **__: object) -> Any:
     """Fail, as a part of ours might."""
     raise RuntimeError("ours")
