@@ -423,7 +423,7 @@ def test_every_form_serves_and_counts(
     assert outcome == unit.outcome == case.outcome
     assert unit.ended
     assert unit["checkout"] == (evaluation, case.user)
-    assert canary.current_unit() is None
+    assert canary.units.current() is None
     assert canary.status().failures == {}
 
 
@@ -592,8 +592,28 @@ def test_a_unit_that_is_over_is_not_joined(canary: Canary, feature: Feature) -> 
     checkout = feature(key="user")(lambda user: canary.current_unit())
     with canary.scope("job") as unit:
         pass
-    canary.units.enter(unit)
-    assert checkout(ON) is not unit
+    token = canary.units.enter(unit)
+    assert checkout(ON) not in (unit, None)
+    assert canary.units.current() is unit
+    canary.units.leave(token)
+    assert len(canary.units.ring.drain(10)) == 2
+
+
+def test_a_fallback_answers_for_the_candidate_alone(feature: Feature) -> None:
+    """A fallback that fails is not asked again, and what it raises says what came before it."""
+    asked: list[str] = []
+
+    def legacy(user: str, error: Exception | None = None) -> str:
+        asked.append(user)
+        raise LookupError("fallback")
+
+    checkout = feature(fallback=legacy, key="user", on_error="fallback")(new)
+    with pytest.raises(LookupError):
+        checkout(OFF)
+    with pytest.raises(LookupError) as caught:
+        checkout(ON, ValueError("candidate"))
+    assert repr(caught.value.__context__) == "ValueError('candidate')"
+    assert asked == [OFF, ON]
 
 
 # --- what is refused ---

@@ -151,7 +151,7 @@ def test_a_failure_of_ours_stays_inside(
             with pytest.raises(LookupError, match="the application's own"):
                 call(True)
     finally:
-        assert canary.current_unit() is unit
+        assert canary.units.current() is unit
         canary.units.leave(token)
     if not (inside and breaks is break_the_ring_of_units):
         assert set(canary.failures.counts) <= {"measuring a call of checkout", "evaluating checkout"}
@@ -173,5 +173,5 @@ def test_a_scope_whose_clock_breaks_gives_the_context_back(canary: Canary) -> No
     scope.__enter__()
     break_the_clock(canary)
     assert scope.__exit__(LookupError, LookupError(), None) is None  # type: ignore[func-returns-value]
-    assert canary.current_unit() is None
+    assert canary.units.current() is None
     assert dict(canary.failures.counts) == {"scope job": 1}

@@ -87,7 +87,7 @@ async def test_a_cancelled_coroutine_is_aborted(canary: Canary, clock: ManualClo
         await task
     assert counted() == [(0, ABORTED)]
     canary.tick()
-    assert canary.current_unit() is None
+    assert canary.units.current() is None
 
 
 async def test_an_aborted_call_is_no_request_of_its_arm(canary: Canary, counted: Counted) -> None:
@@ -123,7 +123,7 @@ async def test_tasks_do_not_see_each_others_unit(canary: Canary, counted: Counte
     units = canary.units.ring.drain(10)
     assert len(units) == 2
     assert [sum(unit is each for each in seen) for unit in units] == [3, 1]
-    assert canary.current_unit() is None
+    assert canary.units.current() is None
 
 
 # --- generators ---
@@ -197,7 +197,7 @@ def test_a_generator_that_is_left_has_finished(
     gc.collect()
     assert log == ["closed"]
     assert counted() == [(2, UNDECIDED)]
-    assert canary.current_unit() is None
+    assert canary.units.current() is None
 
 
 @pytest.mark.parametrize("end", [lambda generator: generator.close(), lambda generator: None], ids=["closed", "left"])
@@ -261,12 +261,12 @@ def test_a_generator_gives_the_context_back_between_its_steps(canary: Canary, co
 
     generator = checkout()
     next(generator)
-    assert canary.current_unit() is None
+    assert canary.units.current() is None
     with canary.scope("other") as other:
         next(generator)
         assert canary.current_unit() is other
     assert list(generator) == [2]
-    assert canary.current_unit() is None
+    assert canary.units.current() is None
     assert inside[0] is inside[1] is inside[2] is not None
 
 
@@ -282,7 +282,7 @@ def test_a_scope_inside_a_generator_lasts_over_its_steps(canary: Canary, counted
 
     generator = checkout()
     inner = next(generator)
-    assert canary.current_unit() is None
+    assert canary.units.current() is None
     assert next(generator) is inner
     assert next(generator) not in (inner, None)
     generator.close()  # type: ignore[attr-defined]
@@ -302,7 +302,7 @@ def test_each_step_may_happen_in_another_thread_and_context(canary: Canary, coun
     def step() -> None:
         with suppress(StopIteration):
             items.append(next(generator))
-        left.append(canary.current_unit())
+        left.append(canary.units.current())
 
     for _ in range(4):
         thread = threading.Thread(target=contextvars.copy_context().run, args=(step,))
@@ -391,7 +391,7 @@ async def test_a_cancelled_async_generator_is_aborted(canary: Canary, counted: C
 
     async def consume() -> None:
         async for _ in checkout():
-            assert canary.current_unit() is None
+            assert canary.units.current() is None
 
     task = asyncio.create_task(consume())
     await started.wait()
@@ -430,5 +430,5 @@ async def test_an_async_generator_gives_the_context_back_between_its_steps(canar
             yield n
 
     async for _ in checkout():
-        assert canary.current_unit() is None
+        assert canary.units.current() is None
     assert inside[0] is inside[1] is not None

@@ -106,7 +106,7 @@ def test_one_scope_may_be_entered_again(canary: Canary) -> None:
     units = [first, second, third]
     assert [unit.ended > 0 for unit in units if unit is not None] == [True] * 3
     assert canary.units.ring.drain(10) == units
-    assert canary.current_unit() is None
+    assert canary.units.current() is None
 
 
 def test_a_decorated_job_is_a_unit_each_time(canary: Canary) -> None:
@@ -121,7 +121,7 @@ def test_a_decorated_job_is_a_unit_each_time(canary: Canary) -> None:
             return self.run(depth=0) if depth else canary.current_unit()
 
     (inner,) = [Jobs().run()]
-    assert canary.current_unit() is None
+    assert canary.units.current() is None
     for error in (ValueError(), KeyError()):
         with pytest.raises(type(error)) as caught:
             Jobs().run(error)
@@ -165,7 +165,7 @@ async def test_a_scope_works_in_async_code(canary: Canary) -> None:
     """`async with` opens and closes the same unit."""
     async with canary.scope("job") as unit:
         assert canary.current_unit() is unit is not None
-    assert canary.current_unit() is None
+    assert canary.units.current() is None
     assert unit.ended
 
 

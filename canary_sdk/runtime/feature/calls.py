@@ -132,15 +132,16 @@ class Feature:
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
             self.note(error)
 
-    def close(self, own: Own | None, outcome: int) -> None:
-        """Close the unit of work if it is the call's own. Never raises."""
-        if own is None:
-            return
+    def close(self, own: Own, outcome: int) -> float:
+        """Give the context back, close the unit that is the call's own, and return when; 0.0 if that fails."""
         try:
             own.leave()
-            own.unit.finish(self.host.units.now(), outcome)
+            ended = self.host.units.now()
+            own.unit.finish(ended, outcome)
+            return ended
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
             self.note(error)
+            return 0.0
 
     def note(self, error: Exception) -> None:
         """Count a failure of ours."""
@@ -174,16 +175,15 @@ def measured_function(feature: Feature) -> Function:
                     return fallback(*args, **kwargs)
                 raise
             finally:
-                with suppress(Exception):
-                    feature.close(own, outcome)
+                if own is not None:
+                    with suppress(Exception):
+                        feature.close(own, outcome)
         try:
-            if started:
-                units.record_call((evaluation, now() - started, UNDECIDED))
+            ended = now() if own is None else feature.close(own, UNDECIDED)
+            if started and ended:
+                units.record_call((evaluation, ended - started, UNDECIDED))
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
             feature.note(error)
-        if own is not None:
-            with suppress(Exception):
-                feature.close(own, UNDECIDED)
         return result
 
     return call
@@ -219,16 +219,15 @@ def measured_coroutine(feature: Feature) -> Function:
                     return await result if hasattr(result, "__await__") else result
                 raise
             finally:
-                with suppress(Exception):
-                    feature.close(own, outcome)
+                if own is not None:
+                    with suppress(Exception):
+                        feature.close(own, outcome)
         try:
-            if started:
-                units.record_call((evaluation, now() - started, UNDECIDED))
+            ended = now() if own is None else feature.close(own, UNDECIDED)
+            if started and ended:
+                units.record_call((evaluation, ended - started, UNDECIDED))
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
             feature.note(error)
-        if own is not None:
-            with suppress(Exception):
-                feature.close(own, UNDECIDED)
         return result
 
     return call
@@ -275,7 +274,8 @@ class Run:
         """Count the call unless it is counted, and close what it opened."""
         if self.evaluation is not None:
             self.feature.count(self.evaluation, self.started, self.outcome)
-        self.feature.close(self.own, self.outcome)
+        if self.own is not None:
+            self.feature.close(self.own, self.outcome)
 
 
 def measured_generator(feature: Feature) -> Function:  # noqa: C901 - one protocol, told in one piece
