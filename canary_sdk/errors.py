@@ -75,3 +75,7 @@ class StaleWrite(StoreError):
         super().__init__(message)
         self.found = found
         self.expected = expected
+
+
+class Refused(CanaryError):
+    """A person's order was not carried out, with the reason in one sentence; nothing has changed."""
