@@ -229,3 +229,160 @@ class RecoveryOverdue(FlagEvent):
         """Say that the rollback did not help."""
         off = f"{self.flag_key} has been off for {self.after_s:.0f} s"
         return f"{off} and service has not recovered: {self.verdict.sentence}"
+
+
+# --- rollouts ---
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutScheduled(FlagEvent):
+    """A person started a rollout; it begins at wall time `start_at`, in seconds, or as soon as it may after that."""
+
+    start_at: float
+    by: str
+
+    @property
+    def sentence(self) -> str:
+        """Who wants it."""
+        return f"{self.flag_key}: a rollout was started by {self.by}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageStarted(FlagEvent):
+    """A rollout entered a stage; `by` whom, where it was not by itself."""
+
+    stage: int
+    stages: int
+    percent: float
+    by: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """How many are served from now on."""
+        by = f", by {self.by}" if self.by else ""
+        return f"{self.flag_key} is served to {self.percent:g} % now: stage {self.stage} of {self.stages}{by}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutHeld(FlagEvent):
+    """A rollout waits for something that it had not waited for in this stage before."""
+
+    stage: int
+    reason: str
+
+    @property
+    def severity(self) -> Severity:
+        """It may be waiting for a person."""
+        return Severity.WARNING
+
+    @property
+    def sentence(self) -> str:
+        """What is missing."""
+        return f"{self.flag_key} is held in stage {self.stage}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutOverdue(FlagEvent):
+    """A stage has waited for its evidence longer than its deadline; a person has to decide."""
+
+    stage: int
+    waited_s: float
+    reason: str
+
+    @property
+    def severity(self) -> Severity:
+        """It is waiting for a person."""
+        return Severity.CRITICAL
+
+    @property
+    def sentence(self) -> str:
+        """How long it has waited, and for what."""
+        return (
+            f"{self.flag_key} has waited {self.waited_s:.0f} s for evidence in stage {self.stage}, "
+            f"and a person has to decide: {self.reason}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutPaused(FlagEvent):
+    """A person holds a rollout where it is."""
+
+    stage: int
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        """Who paused it, and why."""
+        return f"{self.flag_key} was paused in stage {self.stage} {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutResumed(FlagEvent):
+    """A person let a rollout go on."""
+
+    stage: int
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        """Who resumed it, and why."""
+        return f"{self.flag_key} goes on in stage {self.stage}, {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageApproved(FlagEvent):
+    """Somebody agreed, for a role, that a stage may be entered."""
+
+    stage: int
+    role: str
+    by: str
+
+    @property
+    def sentence(self) -> str:
+        """Who agreed to what."""
+        return f"{self.flag_key}: stage {self.stage} was approved for {self.role} by {self.by}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutPromoted(FlagEvent):
+    """Everybody is served the candidate, and it is watched for another `watch_s`."""
+
+    reason: str
+    watch_s: float
+
+    @property
+    def sentence(self) -> str:
+        """Why it was promoted, and whether it is still watched."""
+        watched = f", and is watched for another {self.watch_s:.0f} s" if self.watch_s else ""
+        return f"{self.flag_key} was promoted, {self.reason}; it is served to everybody{watched}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchEnded(FlagEvent):
+    """After a promotion, the time is over in which a breach would have taken the candidate back."""
+
+    after_s: float
+
+    @property
+    def sentence(self) -> str:
+        """How long it was watched."""
+        return f"{self.flag_key} is not watched any longer, {self.after_s:.0f} s after its promotion"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutAborted(FlagEvent):
+    """Nobody is served the candidate any more, until a person restarts the rollout; `percent` is what was served."""
+
+    stage: int
+    percent: float
+    reason: str
+
+    @property
+    def severity(self) -> Severity:
+        """A feature was taken back."""
+        return Severity.CRITICAL
+
+    @property
+    def sentence(self) -> str:
+        """Where it was aborted, and why."""
+        return f"{self.flag_key} was aborted in stage {self.stage} at {self.percent:g} %: {self.reason}"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,22 @@ class Tally:
             over={limit: self.over.get(limit, 0) + other.over.get(limit, 0) for limit in sorted(limits)},
             quantiles={} if self.requests and other.requests else self.quantiles or other.quantiles,
         )
+
+    def to_list(self) -> list[object]:
+        """Return it as JSON types, short: counts and limits exact, quantiles to six digits, as they are for people."""
+        over = {repr(limit): many for limit, many in self.over.items()}
+        quantiles = {repr(quantile): float(f"{found:.6g}") for quantile, found in self.quantiles.items()}
+        return [self.requests, self.errors, self.aborted, round(self.seconds, 6), over, quantiles]
+
+    @classmethod
+    def from_list(cls, found: Sequence[Any]) -> Tally:
+        """Read what `to_list` returned. Raises TypeError or ValueError for anything else."""
+        requests, errors, aborted, seconds, over, quantiles = found[:6]
+        return cls(requests, errors, aborted, seconds, _by_number(over), _by_number(quantiles))
+
+
+def _by_number(found: Mapping[str, Any]) -> dict[float, Any]:
+    return {float(name): value for name, value in found.items()}
 
 
 EMPTY: Final = Tally()
