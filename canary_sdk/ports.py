@@ -6,7 +6,7 @@ A `FlagStore` keeps JSON documents by kind and key and knows nothing of flags: t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from canary_sdk.core.breaker import AutoRollback, Breaker
     from canary_sdk.core.events import Event
     from canary_sdk.core.fields import Difference, Fields
-    from canary_sdk.core.flags import Flag
+    from canary_sdk.core.flags import Condition, Flag
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,8 @@ class EventSink(Protocol):
 class Stored:
     """What a store holds for one environment, in the words of the domain.
 
-    `damaged` names documents that could not be read, with the reason: whoever had a good one before keeps it.
+    `damaged` names documents that could not be read, with the reason: whoever had a good one before keeps it. The
+    `segments` hold all that the flags refer to.
     """
 
     version: int
@@ -118,6 +119,7 @@ class Stored:
     policy: AutoRollback
     breakers: Mapping[str, Breaker]
     damaged: Mapping[str, str]
+    segments: Mapping[str, Condition] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ resolved once for each environment). What is not known is refused, never ignored
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from canary_sdk.core.breaker import AutoRollback
-from canary_sdk.core.flags import Flag, FlagType
+from canary_sdk.core.conditions import read_condition
+from canary_sdk.core.flags import Flag, FlagType, Metadata, Prerequisite, Rule, Variant
 from canary_sdk.core.reading import (
     anything,
     boolean,
@@ -27,6 +27,8 @@ from canary_sdk.core.reading import (
     is_number,
     list_of,
     mapping,
+    missing,
+    name,
     number,
     parse_duration,
     parse_percent,
@@ -38,12 +40,17 @@ from canary_sdk.core.reading import (
     whole,
 )
 from canary_sdk.core.slo import parse_slo
+from canary_sdk.core.targeting import READERS, disagreements, variants_of
 from canary_sdk.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from canary_sdk.core.flags import Condition
     from canary_sdk.core.reading import Reader
+
+    Fields = Mapping[str, Any]
+    Path = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +68,37 @@ class FlagDeclaration:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentDeclaration:
+    """A condition with a name, as declared. `fields` is a plain dict of JSON values in canonical form."""
+
+    key: str
+    fields: Mapping[str, Any]
+
+    @property
+    def condition(self) -> Condition:
+        """Who is in it."""
+        return self.fields["if"]  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
 class Declaration:
     """Everything that one configuration declares. `auto_rollback` is None if it does not speak of it."""
 
     flags: Mapping[str, FlagDeclaration]
     auto_rollback: AutoRollback | None = None
+    segments: Mapping[str, SegmentDeclaration] = field(default_factory=dict)
 
 
 def parse_declaration(data: object) -> Declaration:
     """Read a whole configuration, such as `tomllib` returns it.
 
+    The flags and segments that it refers to may be declared elsewhere: `core.references` looks them up.
+
     Raises:
         ConfigError: with all mistakes: where, what was found, what was expected, what may have been meant.
     """
-    sections = whole(table_of({"flags": each_named(_read_flag), "auto_rollback": parse_auto_rollback}), data)
-    return Declaration(sections.get("flags", {}), sections.get("auto_rollback"))
+    sections = whole(table_of(_SECTIONS), data)
+    return Declaration(sections.get("flags", {}), sections.get("auto_rollback"), sections.get("segments", {}))
 
 
 def parse_flag(key: str, fields: object) -> FlagDeclaration:
@@ -85,6 +108,15 @@ def parse_flag(key: str, fields: object) -> FlagDeclaration:
         ConfigError: with all mistakes, at paths below `flags`.
     """
     return parse_declaration({"flags": {key: fields}}).flags[key]
+
+
+def parse_segment(key: str, fields: object) -> SegmentDeclaration:
+    """Read one segment from the fields of a `SegmentDeclaration`.
+
+    Raises:
+        ConfigError: with all mistakes, at paths below `segments`.
+    """
+    return parse_declaration({"segments": {key: fields}}).segments[key]
 
 
 # --- auto_rollback ---
@@ -129,18 +161,6 @@ def _type(found: object) -> str:
     return str(found)
 
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-
-def _name(found: object) -> str:
-    if not isinstance(found, str) or not _NAME.fullmatch(found):
-        raise ValueError(
-            f"found the name {say(found)}, expected 1 to 128 of A-Z, a-z, 0-9, '.', '_' and '-', "
-            "beginning with a letter or a digit"
-        )
-    return found
-
-
 def _of_the_flag(_: object) -> None:
     raise ValueError("found in an environment, expected in the flag itself: the type is the same everywhere")
 
@@ -157,8 +177,26 @@ _VALUES: Final[Mapping[str, Reader]] = {
 }
 _BOUNDS: Final[Mapping[str, Reader]] = {**_VALUES, FlagType.BOOLEAN: _no_bound, FlagType.STRING: _no_bound}
 
-_FLAG: Final[Mapping[str, Reader]] = {
+
+def _iso_date(found: object) -> str:
+    from canary_sdk.core.dates import iso_date
+
+    try:
+        return iso_date(found)
+    except ValueError:
+        raise ValueError(f"found {say(found)}, expected a date such as 2026-01-31") from None
+
+
+_METADATA: Final[Mapping[str, Reader]] = {
     "description": string,
+    "owner": filled,
+    "tags": list_of(filled),
+    "created": _iso_date,
+    "expires": _iso_date,
+}
+_FLAG: Final[Mapping[str, Reader]] = {
+    **_METADATA,
+    **READERS,
     "type": _type,
     "rollout": parse_percent,
     "enabled": boolean,
@@ -189,7 +227,8 @@ def _readers(type_: object) -> Mapping[str, Reader]:
     """Return the readers of a flag of this type; where the type itself is wrong, its values are not held against it."""
     value = _VALUES.get(str(type_), anything)
     bound = _BOUNDS.get(str(type_), anything)
-    return {**_FLAG, "default": value, "candidate": value, "minimum": bound, "maximum": bound}
+    values = {"default": value, "candidate": value, "minimum": bound, "maximum": bound}
+    return {**_FLAG, **values, "variants": variants_of(type_, value)}
 
 
 def _read_flag(key: str, found: object) -> FlagDeclaration:
@@ -198,68 +237,97 @@ def _read_flag(key: str, found: object) -> FlagDeclaration:
     readers = _readers(type_)
     problems: list[Problem] = []
     _collect_name(key, problems)
-    own = {name: value for name, value in table.items() if name != "environments"}
+    own = {each: value for each, value in table.items() if each != "environments"}
     fields = collect(entries(own, readers), problems)
-    problems += _missing(type_, own)
-    problems += _conflicts(fields, fields)
-    read = each_named(partial(_read_environment, fields, readers))
-    overrides = collect([(name, read, table[name]) for name in table if name == "environments"], problems)
+    problems += missing(own, _needs(type_))
+    problems += _conflicts(type_, fields, fields, certain=_is_certain(own, fields))
+    read = each_named(partial(_read_environment, type_, fields, readers))
+    overrides = collect([(each, read, table[each]) for each in table if each == "environments"], problems)
     if problems:
         raise ConfigError(problems)
     return _declared(key, fields, overrides)
 
 
-def _read_environment(fields: Mapping[str, Any], readers: Mapping[str, Reader], name: str, found: object) -> Any:
+def _read_environment(type_: object, fields: Fields, readers: Mapping[str, Reader], key: str, found: object) -> Any:
     """Return the fields that an environment overrides, checked together with those that it takes over."""
     problems: list[Problem] = []
-    _collect_name(name, problems)
-    readers = {**{name: readers[name] for name in readers if name != "environments"}, "type": _of_the_flag}
-    own = collect(entries(mapping(found), readers, hidden={"type"}), problems)
-    problems += _conflicts({**fields, **own}, own)
+    _collect_name(key, problems)
+    readers = {**{each: readers[each] for each in readers if each != "environments"}, "type": _of_the_flag}
+    table = mapping(found)
+    own = collect(entries(table, readers, hidden={"type"}), problems)
+    problems += _conflicts(type_, _overridden(fields, own), own, certain=_is_certain(table, own))
     if problems:
         raise ConfigError(problems)
     return own
 
 
-def _collect_name(name: object, problems: list[Problem]) -> None:
+def _collect_name(found: object, problems: list[Problem]) -> None:
     try:
-        _name(name)
+        name(found)
     except ValueError as error:
         problems.append(Problem((), str(error)))
 
 
-def _missing(type_: object, own: Mapping[Any, Any]) -> Iterator[Problem]:
-    if "default" not in own and str(type_) in set(_VALUES) - {FlagType.BOOLEAN}:
-        yield Problem(("default",), f"found nothing, expected the {type_} that is the baseline")
+def _needs(type_: object) -> dict[str, str]:
+    needs_default = str(type_) in set(_VALUES) - {FlagType.BOOLEAN}
+    return {"default": f"the {type_} that is the baseline"} if needs_default else {}
 
 
-def _conflicts(fields: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[Problem]:
+def _is_certain(table: Mapping[Any, Any], read: Fields) -> bool:
+    """Whether it is known what the variants are called: what could not be read says nothing."""
+    return not {"type", "variants"} & (table.keys() - read.keys())
+
+
+_MINIMUM: Final[Path] = ("minimum",)
+_MAXIMUM: Final[Path] = ("maximum",)
+
+
+def _conflicts(type_: object, fields: Fields, own: Fields, *, certain: bool) -> Iterator[Problem]:
     """Name the values that contradict each other, at the first of them that stands in the table `own`."""
-    for lower, name in (("minimum", "maximum"), ("minimum", "default"), ("minimum", "candidate")):
-        yield from _conflict(fields, own, lower, name, at=name)
-    for name in ("default", "candidate"):
-        yield from _conflict(fields, own, name, "maximum", at=name)
+    values = dict(_values(fields))
+    answers = [path for path in values if path not in {_MINIMUM, _MAXIMUM}]
+    above = [(_MINIMUM, answer, answer) for answer in answers]
+    below = [(answer, _MAXIMUM, answer) for answer in answers]
+    for lower, upper, at in [(_MINIMUM, _MAXIMUM, _MAXIMUM), *above, *below]:
+        involved = [path for path in (at, lower, upper) if path[0] in own]
+        if involved and lower in values and upper in values and values[lower] > values[upper]:
+            low, high = ".".join(lower), ".".join(upper)
+            words = f"found {low} {values[lower]} and {high} {values[upper]}, expected {low} <= {high}"
+            yield Problem(involved[0], words)
+    if certain:
+        yield from disagreements(type_, fields, own)
 
 
-def _conflict(fields: Mapping[str, Any], own: Mapping[str, Any], lower: str, upper: str, at: str) -> Iterator[Problem]:
-    involved = [name for name in (at, lower, upper) if name in own]
-    if involved and is_number(fields.get(lower)) and is_number(fields.get(upper)) and fields[lower] > fields[upper]:
-        yield Problem(
-            (involved[0],), f"found {lower} {fields[lower]} and {upper} {fields[upper]}, expected {lower} <= {upper}"
-        )
+def _values(fields: Fields) -> Iterator[tuple[Path, Any]]:
+    """Find the numbers that bounds and answers are."""
+    for each in ("minimum", "maximum", "default", "candidate"):
+        if is_number(fields.get(each)):
+            yield (each,), fields[each]
+    for variant, each in fields.get("variants", {}).items():
+        if is_number(each["value"]):
+            yield ("variants", variant, "value"), each["value"]
 
 
-def _declared(key: str, fields: Mapping[str, Any], overrides: Mapping[str, Any]) -> FlagDeclaration:
-    environments = overrides.get("environments", {})
+def _overridden(fields: Fields, own: Fields) -> dict[str, Any]:
+    """Return all fields of an environment. Of a candidate and variants, of which a flag has one, its own holds."""
+    other = {"candidate": "variants", "variants": "candidate"}
+    gone = {other[each] for each in own if each in other}
+    return {**{each: value for each, value in fields.items() if each not in gone}, **own}
+
+
+def _declared(key: str, fields: Fields, overrides: Mapping[str, Any]) -> FlagDeclaration:
     return FlagDeclaration(
         key=key,
         fields={**fields, **overrides},
         base=_flag(key, fields),
-        environments={name: _flag(key, {**fields, **own}) for name, own in environments.items()},
+        environments={
+            each: _flag(key, _overridden(fields, own), tuple(sorted(own)))
+            for each, own in overrides.get("environments", {}).items()
+        },
     )
 
 
-def _flag(key: str, fields: Mapping[str, Any]) -> Flag:
+def _flag(key: str, fields: Fields, overridden: tuple[str, ...] = ()) -> Flag:
     """Fill in what was left out."""
     type_ = FlagType(fields.get("type", FlagType.BOOLEAN))
     default = fields.get("default", False)
@@ -273,6 +341,41 @@ def _flag(key: str, fields: Mapping[str, Any]) -> Flag:
         rollout=fields.get("rollout", 0.0),
         enabled=fields.get("enabled", True),
         salt=fields.get("salt", key),
-        description=fields.get("description", ""),
         slos=tuple(parse_slo(text) for text in fields.get("slos", ())),
+        variants=tuple(Variant(each, **rest) for each, rest in sorted(fields.get("variants", {}).items())),
+        targets={each: tuple(keys) for each, keys in fields.get("targets", {}).items()},
+        rules=tuple(_rule(rule) for rule in fields.get("rules", ())),
+        prerequisites=tuple(Prerequisite(**each) for each in fields.get("prerequisites", ())),
+        metadata=_metadata(fields),
+        overridden=overridden,
     )
+
+
+def _rule(fields: Fields) -> Rule:
+    return Rule(fields["if"], fields["serve"], fields.get("rollout"), fields.get("name", ""))
+
+
+def _metadata(fields: Fields) -> Metadata:
+    given = {each: fields[each] for each in _METADATA if each in fields}
+    return Metadata(**given | {"tags": tuple(given.get("tags", ()))})
+
+
+# --- segments ---
+
+
+def _read_segment(key: str, found: object) -> SegmentDeclaration:
+    problems: list[Problem] = []
+    _collect_name(key, problems)
+    table = mapping(found)
+    fields = collect(entries(table, {"description": string, "if": read_condition}), problems)
+    problems += missing(table, {"if": "the condition for being in the segment"})
+    if problems:
+        raise ConfigError(problems)
+    return SegmentDeclaration(key, fields)
+
+
+_SECTIONS: Final[Mapping[str, Reader]] = {
+    "flags": each_named(_read_flag),
+    "segments": each_named(_read_segment),
+    "auto_rollback": parse_auto_rollback,
+}

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from canary_sdk.core.slo import Slo
+
+    Condition = Mapping[str, Any]
 
 Value = bool | int | float | str
 """What a flag can answer."""
+
+BASELINE: Final = "baseline"
+CANDIDATE: Final = "candidate"
+SWITCH: Final = {True: "on", False: "off"}
+"""The variants of a boolean flag, whichever of them is its baseline."""
+
+ROLLOUT: Final = "rollout"
+DEFAULT: Final = "default"
+"""What a rule can serve beside a variant: the flag's percentage, or its baseline."""
 
 
 class FlagType(StrEnum):
@@ -23,12 +36,55 @@ class FlagType(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """A named value, and its weight among the others that the rollout is divided into."""
+
+    name: str
+    value: Value
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is served to whom a condition holds for: a variant, `default`, or `rollout`.
+
+    `rollout` is a percentage of the rule's own, None for that of the flag. `name` is for people.
+    """
+
+    condition: Condition
+    serve: str
+    rollout: float | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prerequisite:
+    """Another flag, and the variant that it must answer."""
+
+    flag: str
+    variant: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What people want to know of a flag; no answer depends on it. Dates are ISO 8601."""
+
+    description: str = ""
+    owner: str = ""
+    tags: tuple[str, ...] = ()
+    created: str = ""
+    expires: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Flag:
     """One flag in one environment.
 
     `default` is the baseline: what everybody gets who is not in the rollout, and what a rollback returns to.
-    `candidate` is what the rollout hands out. `rollout` is a percentage from 0 to 100 with up to three decimals. `salt`
-    decides who is in it; it is the key unless somebody chose another.
+    `candidate` is what the rollout hands out, unless it is divided among `variants`. `rollout` is a percentage from 0
+    to 100 with up to three decimals. `salt` decides who is in it; it is the key unless somebody chose another.
+    `targets` are the targeting keys that a variant is forced on, by its name. `overridden` are the fields in which this
+    environment differs.
     """
 
     key: str
@@ -40,5 +96,28 @@ class Flag:
     rollout: float = 0.0
     enabled: bool = True
     salt: str = ""
-    description: str = ""
     slos: tuple[Slo, ...] = ()
+    variants: tuple[Variant, ...] = ()
+    targets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    prerequisites: tuple[Prerequisite, ...] = ()
+    metadata: Metadata = Metadata()
+    overridden: tuple[str, ...] = ()
+
+    @property
+    def baseline(self) -> str:
+        """The name of the variant that is the baseline."""
+        return SWITCH[bool(self.default)] if self.type is FlagType.BOOLEAN else BASELINE
+
+    @property
+    def candidates(self) -> tuple[Variant, ...]:
+        """The variants that the rollout hands out."""
+        name = SWITCH[bool(self.candidate)] if self.type is FlagType.BOOLEAN else CANDIDATE
+        return self.variants or (Variant(name, self.candidate),)
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """Every variant that can be named, with its value."""
+        if self.type is FlagType.BOOLEAN:
+            return {name: value for value, name in SWITCH.items()}
+        return {BASELINE: self.default} | {variant.name: variant.value for variant in self.candidates}

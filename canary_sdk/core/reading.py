@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from canary_sdk.errors import ConfigError, Problem
@@ -134,6 +135,19 @@ def string(found: object) -> str:
     return str(found)
 
 
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def name(found: object) -> str:
+    """Read what the user calls something: a flag, an environment, a segment, a variant."""
+    if not isinstance(found, str) or not _NAME.fullmatch(found):
+        raise ValueError(
+            f"found the name {say(found)}, expected 1 to 128 of A-Z, a-z, 0-9, '.', '_' and '-', "
+            "beginning with a letter or a digit"
+        )
+    return found
+
+
 def filled(found: object) -> str:
     """Read text that is more than blanks."""
     if not (text := string(found)).strip():
@@ -195,9 +209,26 @@ def entries(
         yield str(name), readers.get(name, partial(_unknown, str(name), known)), found
 
 
-def table_of(readers: Mapping[str, Reader]) -> Reader:
-    """Return a reader of tables that have these keys."""
-    return lambda found: collect_all(entries(mapping(found), readers))
+def table_of(readers: Mapping[str, Reader], needs: Mapping[str, str] = MappingProxyType({})) -> Reader:
+    """Return a reader of tables that have these keys; those that may not be left out are in `needs`, in words."""
+
+    def read(found: object) -> dict[str, Any]:
+        table = mapping(found)
+        problems: list[Problem] = []
+        values = collect(entries(table, readers), problems)
+        problems += missing(table, needs)
+        if problems:
+            raise ConfigError(problems)
+        return values
+
+    return read
+
+
+def missing(table: Mapping[Any, Any], needs: Mapping[str, str]) -> Iterator[Problem]:
+    """Name what is needed and not there."""
+    for name, words in needs.items():
+        if name not in table:
+            yield Problem((name,), f"found nothing, expected {words}")
 
 
 def each_named(reader: Callable[[str, Any], Any]) -> Reader:
@@ -205,24 +236,25 @@ def each_named(reader: Callable[[str, Any], Any]) -> Reader:
     return lambda found: collect_all((str(name), partial(reader, name), item) for name, item in mapping(found).items())
 
 
-def list_of(reader: Reader) -> Reader:
-    """Return a reader of lists whose items `reader` reads, and which all differ."""
+def list_of(reader: Reader, of: str = "strings") -> Reader:
+    """Return a reader of lists whose items `reader` reads, and which all differ; `of` says what they are."""
 
     def read(found: object) -> list[Any]:
         if not isinstance(found, list | tuple):
-            raise ValueError(f"found {say(found)}, expected a list of strings")  # noqa: TRY004 - as all mistakes
-        items: list[Any] = []
+            raise ValueError(f"found {say(found)}, expected a list of {of}")  # noqa: TRY004 - as all mistakes
+        items: dict[str, Any] = {}
         collect_all((str(index), partial(_append, items, reader), item) for index, item in enumerate(found))
-        return items
+        return list(items.values())
 
     return read
 
 
-def _append(items: list[Any], reader: Reader, found: object) -> None:
-    """Read one more item, which must differ from those before."""
-    if (item := reader(found)) in items:
+def _append(items: dict[str, Any], reader: Reader, found: object) -> None:
+    """Read one more item, which must differ from those before; as they are written, so that true is not 1."""
+    item = reader(found)
+    if repr(item) in items:
         raise ValueError(f"found {say(item)} again, expected it once")
-    items.append(item)
+    items[repr(item)] = item
 
 
 def _unknown(name: str, known: list[str], _: object) -> None:
@@ -242,12 +274,42 @@ def say(found: object) -> str:
     return next((words for kind, words in kinds if isinstance(found, kind)), f"a {type(found).__name__}")
 
 
-def either(names: list[str]) -> str:
+def either(choices: Iterable[str]) -> str:
     """List the choices."""
-    return f"{', '.join(names[:-1])} or {names[-1]}"
+    return listed(choices, "or")
 
 
-_MEANT: Final = {"percent": "rollout", "percentage": "rollout", "value": "default", "cooldown": "probe_after"}
+def names(items: Iterable[object]) -> str:
+    """List names: `'all' and 'any'`."""
+    return listed(map(repr, items), "and")
+
+
+def listed(items: Iterable[str], last: str) -> str:
+    """List with commas, and with `last` before the last one."""
+    *others, final = items
+    return f"{', '.join(others)} {last} {final}" if others else final
+
+
+_MEANT: Final = {
+    "percent": "rollout",
+    "percentage": "rollout",
+    "value": "default",
+    "cooldown": "probe_after",
+    "and": "all",
+    "or": "any",
+    "none": "not",
+    "is": "equals",
+    "regex": "matches",
+    "semver": "version",
+    "before": "date",
+    "after": "date",
+    "at_least": "number",
+    "at_most": "number",
+    "when": "if",
+    "condition": "if",
+    "then": "serve",
+    "variant": "serve",
+}
 """What people write where no spelling is near."""
 
 

@@ -15,12 +15,16 @@ import os
 import threading
 import weakref
 from collections import deque
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, ParamSpec, TypeVar, cast
 
 from canary_sdk.clock import SYSTEM_CLOCK
 from canary_sdk.core import breaker as breakers
 from canary_sdk.core.breaker import AutoRollback
-from canary_sdk.core.evaluation import Evaluation, Reason, compile_flag
+from canary_sdk.core.compiled import compile_flag
+from canary_sdk.core.conditions import compile_segments
+from canary_sdk.core.evaluation import Evaluation, Reason
 from canary_sdk.core.events import FlagsChanged
 from canary_sdk.errors import StoreError, UnknownFlag
 from canary_sdk.ports import Stored
@@ -30,16 +34,17 @@ from canary_sdk.runtime.guard import Guard
 from canary_sdk.runtime.monitor import Monitor
 from canary_sdk.runtime.scope import Scope, Units
 from canary_sdk.runtime.status import Status
-from canary_sdk.runtime.table import ColdTable, Table, changed_flags, resolver
+from canary_sdk.runtime.table import ColdTable, Table, build_table, changed_flags, subject_of, working
 from canary_sdk.runtime.ticker import Ticker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Self
 
     from canary_sdk.clock import Clock
     from canary_sdk.core.breaker import Breaker, Decision
+    from canary_sdk.core.compiled import Attributes
     from canary_sdk.core.events import Event
     from canary_sdk.measure.arena import Arena
     from canary_sdk.ports import EventSink, Repository, Stamp
@@ -98,12 +103,32 @@ class Canary(Control):
         except Exception as error:  # noqa: BLE001 - never raises into the application
             return self._answer_failure(flag_key, error).enabled
 
-    def evaluate(self, flag_key: str, context: Context = None) -> Evaluation:
-        """Return value, variant and reason."""
+    def evaluate(self, flag_key: str, context: Context = None, *, explain: bool = False) -> Evaluation:
+        """Return value, variant and reason; and if asked to `explain`, what made the answer, at many times the cost."""
         try:
-            return self._table[flag_key](context)
+            return self._explained(flag_key, context) if explain else self._table[flag_key](context)
         except Exception as error:  # noqa: BLE001 - never raises into the application
-            return self._answer_failure(flag_key, error)
+            with suppress(Exception):
+                return self._answer_failure(flag_key, error)
+            return Evaluation(flag_key, None, "", Reason.ERROR)
+
+    def evaluate_all(self, context: Context = None) -> Mapping[str, Evaluation]:
+        """Return the answer of every flag, for a page that takes them along. Never raises.
+
+        It is no exposure: the unit of work keeps the answers that it has, and is measured for none that are new.
+        """
+        answers = {}
+        try:
+            table = self._wake()
+            key, attributes = subject_of(context, working(self.units.current()))
+        except Exception as error:  # noqa: BLE001 - never raises into the application
+            return {flag_key: self._answer_failure(flag_key, error) for flag_key in self._table.flags}
+        for flag_key, peek in table.peeks.items():
+            try:
+                answers[flag_key] = peek(key, attributes)
+            except Exception as error:  # noqa: BLE001 - never raises into the application
+                answers[flag_key] = self._answer_failure(flag_key, error)
+        return answers
 
     def value(self, flag_key: str, context: Context = None, *, default: V) -> V:
         """Return the flag's value, or `default` where there is none.
@@ -332,12 +357,28 @@ class Canary(Control):
     def _compile(self, stored: Stored) -> Table:
         old = self._table.flags
         probe = stored.policy.probe_percent or 0.0
-        flags = {key: compile_flag(flag, probe) for key, flag in stored.flags.items()}
+        segments = compile_segments(stored.segments)
+        flags = {key: compile_flag(flag, probe, segments, self._ask) for key, flag in stored.flags.items()}
         flags |= {key: flag for key, flag in old.items() if f"flag {key}" in stored.damaged}
-        resolvers = (
-            (key, resolver(flag, *self._guard.byte_of(key), self.units.current)) for key, flag in flags.items()
-        )
-        return Table(flags, resolvers, stored.version)
+        return build_table(flags, stored.version, self._guard.byte_of, self.units.current)
+
+    def _ask(self, flag_key: str, key: str | None, attributes: Attributes) -> Evaluation | None:
+        """Answer for a prerequisite, from the table that is current when it is asked."""
+        return self._table.peek(flag_key, key, attributes)
+
+    def _explained(self, flag_key: str, context: Context) -> Evaluation:
+        """Return the answer that is served and marked, and what made it."""
+        from canary_sdk.core.explain import explain, pinned
+
+        resolve = self._table[flag_key]
+        flag, unit = self._table.flags[flag_key], working(self.units.current())
+        was_met = unit is not None and flag_key in unit
+        answer = resolve(context)
+        if was_met:
+            return pinned(answer, flag, self.environment)
+        view, slot = self._guard.byte_of(flag_key)
+        told = explain(flag, *subject_of(context, unit), view[slot], self.environment)
+        return replace(answer, explanation=told.explanation)
 
     def _answer_failure(self, flag_key: str, error: Exception) -> Evaluation:
         """Serve the baseline where an evaluation failed, and say so once."""

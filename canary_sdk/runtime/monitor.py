@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from canary_sdk.clock import Clock
     from canary_sdk.core.breaker import AutoRollback, Breaker, Decision
-    from canary_sdk.core.evaluation import CompiledFlag
+    from canary_sdk.core.compiled import CompiledFlag
     from canary_sdk.core.events import Event
     from canary_sdk.core.flags import Flag
     from canary_sdk.core.judge import Verdict

@@ -2,6 +2,7 @@
 
     kind             key                      fields
     "flag"           flag key                 the flag, in the words of the configuration
+    "segment"        name                     the segment, in the same words
     "auto_rollback"  "default"                the section of that name, complete
     "breaker"        environment/flag key     `Breaker.to_dict`
 
@@ -21,7 +22,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Never
 
 from canary_sdk.core.breaker import Breaker
-from canary_sdk.core.config import auto_rollback_fields, parse_auto_rollback, parse_declaration, parse_flag
+from canary_sdk.core.config import (
+    auto_rollback_fields,
+    parse_auto_rollback,
+    parse_declaration,
+    parse_flag,
+    parse_segment,
+)
 from canary_sdk.core.fields import differences, merged, patched
 from canary_sdk.core.reading import mapping
 from canary_sdk.errors import ConfigError, Problem, StoreError
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from canary_sdk.core.breaker import AutoRollback
-    from canary_sdk.core.config import Declaration, FlagDeclaration
+    from canary_sdk.core.config import Declaration, FlagDeclaration, SegmentDeclaration
     from canary_sdk.core.fields import Fields
     from canary_sdk.ports import Document, Snapshot
 
@@ -39,6 +46,7 @@ FORMAT: Final = 1
 """The newest format that is read, and the one that is written."""
 
 FLAG: Final = "flag"
+SEGMENT: Final = "segment"
 AUTO_ROLLBACK: Final = "auto_rollback"
 BREAKER: Final = "breaker"
 
@@ -92,6 +100,15 @@ def decode_flag(document: Document) -> FlagDeclaration | None:
         _damaged(document, error)
 
 
+def decode_segment(document: Document) -> SegmentDeclaration | None:
+    """Read a segment as it holds now; None if it was deleted. Raises `StoreError`."""
+    fields = decode(document).fields
+    try:
+        return None if fields is None else parse_segment(document.key, fields)
+    except ConfigError as error:
+        _damaged(document, error)
+
+
 def stored_flag(document: Document) -> StoredFlag | None:
     """Read a flag's document as it is kept; None if the flag was deleted, and with the reason if it cannot be read."""
     try:
@@ -116,7 +133,7 @@ def section(kind: str, key: str, fields: Fields) -> dict[str, Any]:
     return {AUTO_ROLLBACK: fields} if kind == AUTO_ROLLBACK else {_SECTIONS[kind]: {key: fields}}
 
 
-_SECTIONS: Final[Mapping[str, str]] = {FLAG: "flags"}
+_SECTIONS: Final[Mapping[str, str]] = {FLAG: "flags", SEGMENT: "segments"}
 """Where the documents of a kind stand in a configuration, by their keys."""
 
 
@@ -147,6 +164,8 @@ def changes_for(declaration: Declaration, snapshot: Snapshot, *, force: bool = F
 def _declared(declaration: Declaration) -> Iterator[tuple[str, str, Fields]]:
     for key, flag in declaration.flags.items():
         yield FLAG, key, patched(flag.fields, {})
+    for key, segment in declaration.segments.items():
+        yield SEGMENT, key, segment.fields
     if declaration.auto_rollback is not None:
         yield AUTO_ROLLBACK, DEFAULT, auto_rollback_fields(declaration.auto_rollback)
 

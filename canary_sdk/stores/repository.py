@@ -15,14 +15,15 @@ from canary_sdk.errors import CanaryError, ConfigError, Problem, StaleWrite, Sto
 from canary_sdk.ports import Change, Stored
 from canary_sdk.stores import codec, files, history
 from canary_sdk.stores.codec import Held
+from canary_sdk.stores.references import check_references, take_out_unsound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from os import PathLike
 
     from canary_sdk.core.breaker import Breaker
+    from canary_sdk.core.config import FlagDeclaration, SegmentDeclaration
     from canary_sdk.core.fields import Fields
-    from canary_sdk.core.flags import Flag
     from canary_sdk.ports import FlagStore, HistoryRow, Snapshot, Stamp, StoredFlag
 
     Amend = Callable[[Held, int], Held]
@@ -50,7 +51,8 @@ class DocumentRepository:
     def load(self) -> Stored:
         """Decode everything; what cannot be decoded is named in `damaged` and left out."""
         snapshot = self._store.load()
-        flags: dict[str, Flag] = {}
+        flags: dict[str, FlagDeclaration] = {}
+        segments: dict[str, SegmentDeclaration] = {}
         breakers: dict[str, Breaker] = {}
         damaged: dict[str, str] = {}
         policy = AutoRollback()
@@ -59,7 +61,10 @@ class DocumentRepository:
                 match document.kind:
                     case codec.FLAG:
                         if flag := codec.decode_flag(document):
-                            flags[document.key] = flag.for_environment(self._environment)
+                            flags[document.key] = flag
+                    case codec.SEGMENT:
+                        if segment := codec.decode_segment(document):
+                            segments[document.key] = segment
                     case codec.AUTO_ROLLBACK:
                         policy = codec.decode_policy(document) or policy
                     case codec.BREAKER if document.key.startswith(f"{self._environment}/"):
@@ -67,7 +72,15 @@ class DocumentRepository:
                         breakers[breaker.flag_key] = breaker
             except CanaryError as error:
                 damaged[f"{document.kind} {document.key}"] = str(error)
-        return Stored(snapshot.version, flags, policy, breakers, damaged)
+        take_out_unsound(flags, segments, damaged)
+        return Stored(
+            snapshot.version,
+            {key: flag.for_environment(self._environment) for key, flag in flags.items()},
+            policy,
+            breakers,
+            damaged,
+            {key: segment.condition for key, segment in segments.items()},
+        )
 
     def flags(self) -> Mapping[str, StoredFlag]:
         """Return every flag as it is stored, in the order of their keys."""
@@ -106,6 +119,7 @@ class DocumentRepository:
             declaration = parse_declaration(data)
             for snapshot in self._snapshots():
                 changes = codec.changes_for(declaration, snapshot, force=force)
+                check_references(snapshot, changes)
                 version = self._committed(changes, stamp) if changes else snapshot.version
                 if version is not None:
                     return version
@@ -177,6 +191,7 @@ class DocumentRepository:
             change = Change(kind, key, codec.encode(after), expected=found)
             if document and document.body == change.body:
                 return found
+            check_references(snapshot, [change])
             if self._committed([change], stamp) is not None:
                 return found + 1
         raise AssertionError

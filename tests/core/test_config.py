@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from canary_sdk.core.breaker import AutoRollback
 from canary_sdk.core.config import auto_rollback_fields, parse_auto_rollback, parse_declaration, parse_flag
-from canary_sdk.core.flags import Flag, FlagType
+from canary_sdk.core.flags import Flag, FlagType, Metadata
 from canary_sdk.core.reading import LONGEST_S, parse_duration, parse_percent
 from canary_sdk.core.slo import parse_slo
 from canary_sdk.errors import ConfigError
@@ -70,7 +70,7 @@ def test_the_example_is_read() -> None:
         key="new-checkout",
         rollout=5.0,
         salt="new-checkout",
-        description="Enable the rewritten checkout",
+        metadata=Metadata(description="Enable the rewritten checkout"),
         slos=slos,
     )
     assert declaration.flags["new-checkout"].base == checkout
@@ -118,7 +118,7 @@ def test_environment_overrides_and_takes_over() -> None:
     assert (staging.rollout, staging.slos, staging.salt, staging.enabled) == (100.0, (), "s", False)
     assert (staging.default, staging.candidate) == (True, False)
     eu = flag.for_environment("eu")
-    assert (eu.enabled, eu.rollout, eu.slos, eu.salt, eu.description) == (False, 5.0, flag.base.slos, "f", "d")
+    assert (eu.enabled, eu.rollout, eu.slos, eu.salt, eu.metadata.description) == (False, 5.0, flag.base.slos, "f", "d")
     assert flag.for_environment("production") is flag.base
     assert (flag.base.rollout, flag.base.salt, flag.base.enabled) == (5.0, "f", True)
 
@@ -162,7 +162,8 @@ def test_fields_are_copied() -> None:
 # --- mistakes ---
 
 FLAG_KEYS: Final = (
-    "candidate, default, description, enabled, environments, maximum, minimum, rollout, salt, slos or type"
+    "candidate, created, default, description, enabled, environments, expires, maximum, minimum, owner, prerequisites, "
+    "rollout, rules, salt, slos, tags, targets, type or variants"
 )
 PERCENT: Final = "expected a percentage from 0 to 100 with at most three decimals: 5, 0.125 or '5%'"
 DURATION: Final = (
@@ -172,9 +173,9 @@ NAME: Final = "expected 1 to 128 of A-Z, a-z, 0-9, '.', '_' and '-', beginning w
 
 MISTAKES: Final[list[tuple[str, list[str]]]] = [
     # the outermost level
-    ("[flag.a]", ["flag: unknown key, expected auto_rollback or flags; did you mean 'flags'?"]),
-    ("[auto-rollback]", ["auto-rollback: unknown key, expected auto_rollback or flags; did you mean 'auto_rollback'?"]),
-    ("title = 1", ["title: unknown key, expected auto_rollback or flags"]),
+    ("[flag.a]", ["flag: unknown key, expected auto_rollback, flags or segments; did you mean 'flags'?"]),
+    ("[auto-rollback]", ["auto-rollback: unknown key, expected auto_rollback, flags or segments; did you mean 'auto_rollback'?"]),
+    ("title = 1", ["title: unknown key, expected auto_rollback, flags or segments"]),
     ("flags = []", ["flags: found a list, expected a table"]),
     ("auto_rollback = true", ["auto_rollback: found true, expected a table"]),
     # a flag
@@ -289,8 +290,9 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
         "[flags.a.environments.s.environments]",
         [
             (
-                "flags.a.environments.s.environments: unknown key, expected candidate, default, description, enabled, "
-                "maximum, minimum, rollout, salt or slos"
+                "flags.a.environments.s.environments: unknown key, expected candidate, created, default, description, "
+                "enabled, expires, maximum, minimum, owner, prerequisites, rollout, rules, salt, slos, tags, targets "
+                "or variants"
             )
         ],
     ),

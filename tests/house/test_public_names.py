@@ -31,6 +31,7 @@ CANARY = [
     "delete",
     "environment",
     "evaluate",
+    "evaluate_all",
     "export",
     "failures",
     "feature",

@@ -1,0 +1,133 @@
+"""What flags and segments say of each other: whether it is there, and whether asking for it ends.
+
+Each is declared, and stored, by itself; this looks at all of them together. It changes nothing and decides nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from canary_sdk.core.conditions import segments_in
+from canary_sdk.core.reading import either, hint, say
+from canary_sdk.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from canary_sdk.core.config import FlagDeclaration, SegmentDeclaration
+    from canary_sdk.core.flags import Flag, Prerequisite
+
+    Flags = Mapping[str, FlagDeclaration]
+    Segments = Mapping[str, SegmentDeclaration]
+    Graph = Mapping[str, Sequence[str]]
+    Path = tuple[str, ...]
+
+MOST_STEPS: Final = 100
+"""How many others may be asked, over and over, for one answer: so that no request pays for a tangle."""
+
+
+def dangling(flags: Flags, segments: Segments) -> tuple[Problem, ...]:
+    """Name everything that is referred to and not there, or does not end."""
+    return tuple(dict.fromkeys([*unsound(flags, segments), *_unanswerable(flags)]))
+
+
+def unsound(flags: Flags, segments: Segments) -> Iterator[Problem]:
+    """Name what cannot be compiled or would not end: segments that are not there, circles, tangles."""
+    graph = {key: list(segments_in(segment.condition)) for key, segment in segments.items()}
+    for key, others in graph.items():
+        yield from _unknown_segments(("segments", key, "if"), others, segments)
+    for key, words in _endless(graph):
+        yield Problem(("segments", key, "if"), words)
+    for key, flag in flags.items():
+        for environment, resolved in _everywhere(flag):
+            for index, rule in enumerate(resolved.rules):
+                path = (*_place(key, resolved, environment, "rules"), str(index), "if")
+                yield from _unknown_segments(path, list(segments_in(rule.condition)), segments)
+    for environment, resolved_flags in _by_environment(flags):
+        required = {key: [each.flag for each in flag.prerequisites] for key, flag in resolved_flags.items()}
+        for key, words in _endless(required):
+            yield Problem(_place(key, resolved_flags[key], environment, "prerequisites"), words)
+
+
+def _unknown_segments(path: Path, named: Sequence[str], segments: Segments) -> Iterator[Problem]:
+    for segment in named:
+        if segment not in segments:
+            yield Problem(path, f"found the segment {say(segment)}, expected {_one_of(segments)}")
+
+
+def _unanswerable(flags: Flags) -> Iterator[Problem]:
+    """Name the prerequisites that no flag can meet, in any environment."""
+    for environment, resolved in _by_environment(flags):
+        for key, flag in resolved.items():
+            path = _place(key, flag, environment, "prerequisites")
+            for index, prerequisite in enumerate(flag.prerequisites):
+                yield from _unmet((*path, str(index)), prerequisite, resolved)
+
+
+def _unmet(path: Path, prerequisite: Prerequisite, flags: Mapping[str, Flag]) -> Iterator[Problem]:
+    other = flags.get(prerequisite.flag)
+    if other is None:
+        yield Problem((*path, "flag"), f"found the flag {say(prerequisite.flag)}, expected {_one_of(flags)}")
+    elif prerequisite.variant not in other.values:
+        names = list(other.values)
+        words = (
+            f"expected a variant of {prerequisite.flag}: {either(map(repr, names))}{hint(prerequisite.variant, names)}"
+        )
+        yield Problem((*path, "variant"), f"found {say(prerequisite.variant)}, {words}")
+
+
+def _one_of(known: Mapping[str, object]) -> str:
+    if not known:
+        return "none: there are none"
+    names = sorted(known)
+    return (
+        f"one that is declared: {either(names)}" if len(names) <= 10 else f"one of the {len(names)} that are declared"
+    )
+
+
+# --- circles ---
+
+
+class _Circle(Exception):
+    """A walk came back to where it had been."""
+
+
+def _endless(graph: Graph) -> Iterator[tuple[str, str]]:
+    """Find what refers to itself in the end, with the way it takes, and what refers to too much."""
+    sizes: dict[str, int] = {}
+    for start in graph:
+        try:
+            if _size(graph, start, (), sizes) > MOST_STEPS + 1:
+                yield start, f"found more than {MOST_STEPS} references, those of the others included, expected fewer"
+        except _Circle as circle:
+            if circle.args[0] == start:
+                yield start, f"found a circle: {' → '.join(circle.args)}, expected none"
+
+
+def _size(graph: Graph, node: str, way: Path, sizes: dict[str, int]) -> int:
+    """Count a node and all that it refers to, as often as it does. Raises `_Circle` with the way round."""
+    if node in way:
+        raise _Circle(*way[way.index(node) :], node)
+    if node not in sizes and len(way) <= MOST_STEPS:
+        sizes[node] = 1 + sum(_size(graph, each, (*way, node), sizes) for each in graph.get(node, ()))
+    return sizes.get(node, MOST_STEPS)
+
+
+# --- environments ---
+
+
+def _everywhere(flag: FlagDeclaration) -> Iterator[tuple[str, Flag]]:
+    yield "", flag.base
+    yield from flag.environments.items()
+
+
+def _by_environment(flags: Flags) -> Iterator[tuple[str, dict[str, Flag]]]:
+    """Return all flags as each environment that any of them mentions has them, and as all others do."""
+    environments = {name for flag in flags.values() for name in flag.environments}
+    for environment in ["", *sorted(environments)]:
+        yield environment, {key: flag.for_environment(environment) for key, flag in flags.items()}
+
+
+def _place(key: str, flag: Flag, environment: str, field: str) -> Path:
+    """Return where a field stands that holds in an environment."""
+    return ("flags", key, "environments", environment, field) if field in flag.overridden else ("flags", key, field)

@@ -1,0 +1,54 @@
+"""Whether what the documents of a store refer to is there: each is read by itself, this looks at all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from canary_sdk.core.references import dangling, unsound
+from canary_sdk.errors import ConfigError, StoreError
+from canary_sdk.ports import Document
+from canary_sdk.stores import codec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from canary_sdk.core.config import FlagDeclaration, SegmentDeclaration
+    from canary_sdk.ports import Change, Snapshot
+
+    Declared = tuple[dict[str, FlagDeclaration], dict[str, SegmentDeclaration]]
+
+
+def check_references(snapshot: Snapshot, changes: Iterable[Change]) -> None:
+    """Raise `ConfigError` for what would refer in vain after these changes, and did not so before."""
+    before = {(document.kind, document.key): document for document in snapshot.documents}
+    changed = {(each.kind, each.key): Document(each.kind, each.key, each.body or "", 0) for each in changes}
+    known = set(dangling(*_readable(before.values())))
+    if problems := [each for each in dangling(*_readable({**before, **changed}.values())) if each not in known]:
+        raise ConfigError(problems)
+
+
+def _readable(documents: Iterable[Document]) -> Declared:
+    """Return the flags and segments that can be read."""
+    flags: dict[str, FlagDeclaration] = {}
+    segments: dict[str, SegmentDeclaration] = {}
+    for document in documents:
+        try:
+            if document.kind == codec.FLAG and (flag := codec.decode_flag(document)):
+                flags[document.key] = flag
+            elif document.kind == codec.SEGMENT and (segment := codec.decode_segment(document)):
+                segments[document.key] = segment
+        except StoreError:
+            continue
+    return flags, segments
+
+
+def take_out_unsound(
+    flags: dict[str, FlagDeclaration], segments: dict[str, SegmentDeclaration], damaged: dict[str, str]
+) -> None:
+    """Move what cannot be compiled to `damaged`, and then what refers to that, until all that is left is sound."""
+    while problems := list(unsound(flags, segments)):
+        for problem in problems:
+            section, key = problem.path[:2]
+            kind = codec.FLAG if section == "flags" else codec.SEGMENT
+            damaged.setdefault(f"{kind} {key}", str(problem))
+            {codec.FLAG: flags, codec.SEGMENT: segments}[kind].pop(key, None)  # type: ignore[attr-defined] # both are
