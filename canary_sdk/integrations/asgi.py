@@ -13,6 +13,7 @@ that went away leaves it to the status.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -79,22 +80,28 @@ class CanaryMiddleware:
         if scope["type"] != "http" or SCOPE_KEY in scope:
             return await self.app(scope, receive, send)
         units, key = self._units, self._key
-        unit = token = None
+        unit, token, watched = None, None, send
         try:
             unit = units.open_request(None if key is None else partial(key, scope))
             scope[SCOPE_KEY] = unit
+            watched = self._watched(scope, send, unit)
             token = units.enter(unit)
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
-            abandon(unit, scope, SCOPE_KEY)
-            self._failures.note("opening a request", error, UNMEASURED)
+            with suppress(Exception):
+                abandon(unit, scope, SCOPE_KEY)
+            self._failures.note(("opening a request", error, UNMEASURED))
         if unit is None or token is None:
             return await self.app(scope, receive, send)
         try:
-            result = await self.app(scope, receive, self._watched(scope, send, unit))
+            result = await self.app(scope, receive, watched)
         except BaseException as error:
-            self._close(unit, token, send, error)
+            with suppress(Exception):
+                self._close(unit, token, send, error)
             raise
-        self._close(unit, token, send)
+        try:  # noqa: SIM105 - `suppress` would cost a tenth of all the rest
+            self._close(unit, token, send)
+        except Exception:  # noqa: BLE001, S110 - it counts its own failures; this one cannot even be called
+            pass
         return result
 
     def _watched(self, scope: Scope, send: Send, unit: Unit) -> Send:
@@ -121,7 +128,7 @@ class CanaryMiddleware:
                             unit.outcome = self._judged(unit, None, unit.outcome)
                         unit.ended = now()
             except Exception as error:  # noqa: BLE001 - ours never reaches the host
-                self._failures.note("reading a response message", error, UNMEASURED)
+                self._failures.note(("reading a response message", error, UNMEASURED))
             return send(message)
 
         return watch
@@ -142,7 +149,7 @@ class CanaryMiddleware:
             unit.in_request = False
             self._units.leave(token)
         except Exception as failure:  # noqa: BLE001 - ours never reaches the host
-            self._failures.note("closing a request", failure, UNMEASURED)
+            self._failures.note(("closing a request", failure, UNMEASURED))
 
     def _settle(self, unit: Unit, send: Send, error: BaseException | None) -> None:
         """End a unit whose last body message never came: by response state first, then by the kind of exception."""

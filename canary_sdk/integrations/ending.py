@@ -58,7 +58,7 @@ def judged(is_error: IsError | None, failures: Failures, status: int, error: Bas
     try:
         return FAILED if is_error(status, error) else GOOD
     except Exception as failure:  # noqa: BLE001 - somebody else's code, in somebody else's request
-        failures.note("is_error", failure, "The request was judged by its status and exception instead")
+        failures.note(("is_error", failure, "The request was judged by its status and exception instead"))
         return outcome
 
 

@@ -8,6 +8,7 @@ come late, twice or never; the last status that the server took counts, and a re
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final, cast
 
@@ -64,21 +65,34 @@ class CanaryMiddleware:
         if ENVIRON_KEY in environ:
             return self.app(environ, start_response)
         units, key = self._units, self._key
-        unit = token = None
+        unit, token, watched = None, None, start_response
         try:
             unit = units.open_request(None if key is None else partial(key, environ))
             environ[ENVIRON_KEY] = unit
+            watched = self._watched(environ, start_response, unit)
             token = units.enter(unit)
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
-            abandon(unit, environ, ENVIRON_KEY)
-            self._failures.note("opening a request", error, UNMEASURED)
+            with suppress(Exception):
+                abandon(unit, environ, ENVIRON_KEY)
+            self._failures.note(("opening a request", error, UNMEASURED))
         if unit is None or token is None:
             return self.app(environ, start_response)
         try:
-            body = self.app(environ, self._watched(environ, start_response, unit))
+            body = self.app(environ, watched)
         except BaseException as error:
-            self.close(unit, token, error)
+            with suppress(Exception):
+                self.close(unit, token, error)
             raise
+        try:
+            return self._returned(body, environ, unit, token)
+        except Exception as error:  # noqa: BLE001 - ours never reaches the host
+            self._failures.note(("returning a body", error, UNMEASURED))
+            return body
+
+    def _returned(
+        self, body: Iterable[bytes], environ: Environ, unit: Unit, token: Token[Unit | None]
+    ) -> Iterable[bytes]:
+        """Return a body that is complete, or the server's own, as it is; any other in a wrapper."""
         if isinstance(body, (list, tuple)) or _is_file(body, environ):
             self.close(unit, token)
             return body
@@ -95,7 +109,7 @@ class CanaryMiddleware:
                 if request is not None and request.url_rule is not None:
                     unit.route = self._routes.label(request.url_rule, environ)
             except Exception as error:  # noqa: BLE001 - ours never reaches the host
-                self._failures.note("reading the start of a response", error, UNMEASURED)
+                self._failures.note(("reading the start of a response", error, UNMEASURED))
             return write
 
         return watch
@@ -105,7 +119,7 @@ class CanaryMiddleware:
         try:
             unit.responded = self._now()
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
-            self._failures.note("reading the start of a response", error, UNMEASURED)
+            self._failures.note(("reading the start of a response", error, UNMEASURED))
 
     def close(self, unit: Unit, token: Token[Unit | None] | None, error: BaseException | None = None) -> None:
         """End one of this middleware's units, if that is still to do, and let go of it."""
@@ -121,7 +135,7 @@ class CanaryMiddleware:
             if token is not None:
                 self._units.leave(token)
         except Exception as failure:  # noqa: BLE001 - ours never reaches the host
-            self._failures.note("closing a request", failure, UNMEASURED)
+            self._failures.note(("closing a request", failure, UNMEASURED))
 
     def _outcome(self, unit: Unit, error: BaseException | None) -> int:
         """Decide by the exception, or by the status if the server took one."""
@@ -167,7 +181,8 @@ class _Body:
         try:
             chunks = iter(self._body)
             for first in chunks:
-                self._middleware.respond(unit)  # servers keep the headers back until now
+                with suppress(Exception):
+                    self._middleware.respond(unit)  # servers keep the headers back until now
                 yield first
                 break
             for second in chunks:
@@ -176,7 +191,8 @@ class _Body:
                 break
             yield from chunks
         except Exception as error:
-            self._middleware.close(unit, None, error)
+            with suppress(Exception):
+                self._middleware.close(unit, None, error)
             raise
 
     def close(self) -> None:
@@ -189,14 +205,17 @@ class _Body:
             if close is not None:
                 close()
         except BaseException as error:
-            self._middleware.close(self._unit, token, error)
+            with suppress(Exception):
+                self._middleware.close(self._unit, token, error)
             raise
-        self._middleware.close(self._unit, token)
+        with suppress(Exception):
+            self._middleware.close(self._unit, token)
 
     def __del__(self) -> None:
         """End the unit, but not in the context of whoever runs this, and leave the body to its own collection."""
         if self._token is not None:
-            self._middleware.close(self._unit, None)
+            with suppress(Exception):
+                self._middleware.close(self._unit, None)
 
 
 class _SizedBody(_Body):

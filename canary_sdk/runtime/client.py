@@ -101,7 +101,9 @@ class Canary(Control):
         try:
             return self._table[flag_key](context).enabled
         except Exception as error:  # noqa: BLE001 - never raises into the application
-            return self._answer_failure(flag_key, error).enabled
+            with suppress(Exception):
+                return self._answer_failure(flag_key, error).enabled
+            return False
 
     def evaluate(self, flag_key: str, context: Context = None, *, explain: bool = False) -> Evaluation:
         """Return value, variant and reason; and if asked to `explain`, what made the answer, at many times the cost."""
@@ -135,14 +137,18 @@ class Canary(Control):
 
         That is: the flag is not known, its evaluation failed, or its value is of another type than `default`.
         """
-        value = self.evaluate(flag_key, context).value
+        value = None
+        with suppress(Exception):
+            value = self.evaluate(flag_key, context).value
         if type(value) is type(default):
             return value
         if value is not None:
             self.failures.note(
-                f"value of {flag_key}",
-                f"the flag holds {value!r}, the default is {default!r}",
-                "Make the default's type that of the flag; the default was served",
+                (
+                    f"value of {flag_key}",
+                    f"the flag holds {value!r}, the default is {default!r}",
+                    "Make the default's type that of the flag; the default was served",
+                )
             )
         return default
 
@@ -244,20 +250,20 @@ class Canary(Control):
             return
         try:
             self._wake()
-            for step in (self._fold, self._judge, self._refresh, self._save, self._tell):
+            for step in (self._fold, self._judge, self._refresh, self._save, self._tell, self.failures.settle):
                 self._contained(step)
+        except Exception as error:  # noqa: BLE001 - the host may be the one who ticks
+            self.failures.note(("a tick", error, "The next one tries again; please report this with its traceback"))
         finally:
             self._turn.release()
 
     def close(self) -> None:
         """Stop the background, fold and tell what is left, and let go of the store. Bounded; idempotent."""
-        if self._is_awake and not self._closed:
-            self._closed = True
-            if self._ticker is not None:
-                self._ticker.stop(CLOSE_S)
-            self.tick()
-            self._arena.close()
-        self._repository.close()
+        for step in (self._stop, self._repository.close):
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001 - whoever is shutting down goes on doing so
+                self.failures.note(("closing", error, "Please report this with its traceback"))
 
     def __enter__(self) -> Self:
         """Use as a context manager."""
@@ -276,6 +282,15 @@ class Canary(Control):
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
+    def _stop(self) -> None:
+        if not self._is_awake or self._closed:
+            return
+        self._closed = True
+        if self._ticker is not None:
+            self._ticker.stop(CLOSE_S)
+        self.tick()
+        self._arena.close()
+
     def _take_over(self) -> None:
         if self._is_awake:
             self._contained(self._load)
@@ -285,6 +300,7 @@ class Canary(Control):
 
         Runs at construction and in a forked child, so it takes no lock and does no I/O.
         """
+        self._inherited = self._arena if self._is_awake else None
         self._waking = threading.RLock()
         self._loading = threading.Lock()
         self._turn = threading.Lock()
@@ -302,6 +318,8 @@ class Canary(Control):
             return self._table
         with self._waking:
             if not self._is_awake:
+                if self._inherited is not None:
+                    self._inherited.close()  # the copies of a parent's files; what they lock stays the parent's
                 self._arena = self._open_arena()
                 self._guard = Guard(self._arena.guard, self._arena.flag_slot)
                 self._monitor = Monitor(self.units, self._arena, self._clock)
@@ -315,6 +333,7 @@ class Canary(Control):
     def _renew_arena(self) -> None:
         """Go on in a new arena when the old one's file is gone; its windows start anew, what is off stays off."""
         with self._loading:
+            self._arena.close()
             self._arena = self._open_arena()
             self._guard.move(self._arena.guard, self._arena.flag_slot)
             self._monitor = Monitor(self.units, self._arena, self._clock)
@@ -329,7 +348,7 @@ class Canary(Control):
             self._ticker = ticker
         except RuntimeError as error:
             self.failures.note(
-                "starting the background thread", error, "Nothing is judged in this process unless tick() is called"
+                ("starting the background thread", error, "Nothing is judged in this process unless tick() is called")
             )
 
     def _load(self) -> None:
@@ -338,7 +357,7 @@ class Canary(Control):
             stored = self._repository.load()
             for name, why in stored.damaged.items():
                 self.failures.note(
-                    f"reading {name}", why, "Correct it with apply(); until then the last good one serves"
+                    (f"reading {name}", why, "Correct it with apply(); until then the last good one serves")
                 )
             self._install(stored)
             self._stale = ""
@@ -385,13 +404,15 @@ class Canary(Control):
         flag = self._table.flags.get(flag_key)
         if flag is None:
             self.failures.note(
-                f"evaluating {flag_key}", "there is no such flag", "Declare it with apply(); the default was served"
+                (f"evaluating {flag_key}", "there is no such flag", "Declare it with apply(); the default was served")
             )
             return Evaluation(flag_key, None, "", Reason.ERROR)
         self.failures.note(
-            f"evaluating {flag_key}",
-            error,
-            "The targeting key must be a str or an EvaluationContext; the default was served",
+            (
+                f"evaluating {flag_key}",
+                error,
+                "The targeting key must be a str or an EvaluationContext; the default was served",
+            )
         )
         baseline = flag.tripped
         return Evaluation(flag_key, baseline.value, baseline.variant, Reason.ERROR, enabled=baseline.enabled)
@@ -413,9 +434,9 @@ class Canary(Control):
         except StoreError as error:
             self._stale = str(error)
             self._store_due = self._clock.monotonic() + POLL_S
-            self.failures.note("reaching the store", error, "What was served before is still being served")
+            self.failures.note(("reaching the store", error, "What was served before is still being served"))
         except Exception as error:  # noqa: BLE001 - one failing step must not stop the others
-            self.failures.note(step.__name__.strip("_"), error, "The next tick tries again; please report this")
+            self.failures.note((step.__name__.strip("_"), error, "The next tick tries again; please report this"))
 
     def _fold(self) -> None:
         if not self._arena.heartbeat():
@@ -446,7 +467,7 @@ class Canary(Control):
                 try:
                     sink.handle(event)
                 except Exception as error:  # noqa: BLE001 - a sink is somebody else's code
-                    self.failures.note(f"telling {type(sink).__name__}", error, "Other sinks were told")
+                    self.failures.note((f"telling {type(sink).__name__}", error, "Other sinks were told"))
 
 
 _LIVE: weakref.WeakSet[Canary] = weakref.WeakSet()

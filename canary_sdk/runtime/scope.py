@@ -241,7 +241,9 @@ class Scope:
         return Scope(self._units, self._failures, self.name, self._subject, self._expected)
 
     def _note(self, error: Exception) -> None:
-        self._failures.note(f"scope {self.name}", error, "It went on unmeasured; please report this with its traceback")
+        self._failures.note(
+            (f"scope {self.name}", error, "It went on unmeasured; please report this with its traceback")
+        )
 
 
 def left_early(error: BaseException) -> bool:

@@ -48,4 +48,6 @@ class Ticker:
             try:
                 self._work()
             except Exception as error:  # noqa: BLE001 - the background must outlive any of its mistakes
-                self._failures.note("a tick", error, "The next tick tries again; please report this with its traceback")
+                self._failures.note(
+                    ("a tick", error, "The next tick tries again; please report this with its traceback")
+                )

@@ -145,7 +145,7 @@ class Feature:
 
     def note(self, error: Exception) -> None:
         """Count a failure of ours."""
-        self.host.failures.note(f"measuring a call of {self.flag_key}", error, UNMEASURED)
+        self.host.failures.note((f"measuring a call of {self.flag_key}", error, UNMEASURED))
 
 
 def measured_function(feature: Feature) -> Function:
