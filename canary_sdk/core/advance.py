@@ -11,7 +11,7 @@ The shell that asks it does the following once an interval, and again after `Ste
 4. Call `advance`, with `may_advance` only where it holds the lease of rollouts. Anybody may abort.
 5. Where `step.state` is another one than was loaded: compare and set. Lost: drop the step, and begin again at 1.
 6. Won: remember `Mark(step.state.seq, monotonic reading taken now)`, swap what is served (`state.percent`), journal
-   `transition(before, after)` and `Step.record`, and only then tell the events.
+   `transition` and `ruling`, and only then tell the events.
 
 Why no bake time is ever shortened: it is the sum of `elapsed_s`, each of which lies between two states that the same
 process stored one after the other, by its monotonic clock. These stretches do not overlap, a restart or a change of
@@ -68,18 +68,21 @@ class Step:
     due_s: float | None = None
     events: tuple[Event, ...] = ()
 
-    def record(self, at: float) -> Ruling:
-        """Return the journal's record of this answer."""
-        after = self.state
-        return Ruling(
-            flag_key=after.flag_key,
-            at=at,
-            seq=after.seq,
-            action=self.action,
-            stage=after.stage,
-            baked_s=after.baked_s,
-            reason=after.reason,
-        )
+
+def ruling(before: Rollout, step: Step, at: float) -> Ruling | None:
+    """Return the journal's record of an answer, or None if it only repeats the one before."""
+    after = step.state
+    if step.action is Action.HOLD and (before.status, before.reason) == (after.status, after.reason):
+        return None
+    return Ruling(
+        flag_key=after.flag_key,
+        at=at,
+        seq=after.seq,
+        action=step.action,
+        stage=after.stage,
+        baked_s=after.baked_s,
+        reason=after.reason,
+    )
 
 
 # --- the function ---

@@ -82,9 +82,7 @@ def _about_roles(plan: Plan, roles: Mapping[str, Collection[str]] | None) -> Ite
                 known = sorted(name for name, holders in roles.items() if holders)
                 yield Problem((*place, str(at)), f"found {role!r}, which nobody has{hint(role, known)}")
         if plan.four_eyes and people and len(people) < len(stage.approval):
-            message = (
-                f"found {len(stage.approval)} roles that overlap: {len(people)} people have them, one each is needed"
-            )
+            message = f"found {len(stage.approval)} roles that overlap: too few people have them, one each is needed"
             yield Problem(place, message)
 
 

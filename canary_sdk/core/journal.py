@@ -10,20 +10,20 @@
 
 A line is a list of JSON types: the tag, then the fields in the order in which they stand here. Fields are only ever
 added at the end: what an older release did not write is read as its default, and what a newer one adds is passed over,
-as are kinds that are not known. Counts and limits are exact, times are to the millisecond, figures for people have six
-digits.
+as are kinds that are not known. Counts and limits are exact, times are to the millisecond, figures for people have four
+digits and stand in the findings only; a reason that repeats the finding before is 0.
 
 It writes nothing: whoever keeps the journal turns the list into text, one a line, and decides how long to keep it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from canary_sdk.core.judge import Finding, Outcome, Verdict
 from canary_sdk.core.slo import parse_slo
-from canary_sdk.core.tally import EMPTY, Tally
+from canary_sdk.core.tally import EMPTY, Tally, figure, tidy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +41,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval(Record):
-    """What was counted in one interval of a stage; `total` is the whole traffic, where the arms are not all of it."""
+    """What was counted in one interval of a stage; `total` is the whole traffic, where the arms are not all of it.
+
+    Quantiles are not written: what they were is in the findings.
+    """
 
     tag: ClassVar[str] = "i"
 
@@ -66,7 +69,7 @@ class Judged(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ruling(Record):
-    """What the rollout did at one tick, in the words of its actions; `seq` is the state that came of it."""
+    """What the rollout did at a tick that was unlike the one before; `seq` is the state that came of it."""
 
     tag: ClassVar[str] = "r"
 
@@ -144,33 +147,41 @@ def decode(line: Sequence[Any]) -> Record | None:
 
 def _plain(value: Any) -> object:
     if isinstance(value, Tally):
-        return value.to_list()
+        return replace(value, quantiles={}).to_list()
     if isinstance(value, Verdict):
-        return [round(value.seconds, 6), [_finding(each) for each in value.findings]]
-    return round(value, 3) if isinstance(value, float) else value
+        return [tidy(round(value.seconds, 6)), _findings(value.findings)]
+    return tidy(round(value, 3)) if isinstance(value, float) else value
 
 
-def _finding(finding: Finding) -> list[object]:
-    """Write a finding without what its numbers say by themselves: the reason of a pass."""
-    numbers: list[object] = [
-        finding.slo.text,
-        finding.outcome.value,
-        _figure(finding.candidate),
-        _figure(finding.baseline),
-        finding.samples,
-        finding.baseline_samples,
-        finding.bad,
-        int(finding.shared),
-    ]
-    return numbers if finding.outcome is Outcome.PASS else [*numbers, finding.why]
+def _findings(findings: Sequence[Finding]) -> list[list[object]]:
+    """Write findings without what goes without saying: the reason of a pass, and one that repeats itself."""
+    lines, last = [], ""
+    for finding in findings:
+        line = _numbers(finding)
+        if finding.outcome is not Outcome.PASS:
+            line += [int(finding.shared), 0 if finding.why == last else finding.why]
+            last = finding.why
+        lines.append(line)
+    return lines
 
 
-def _figure(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.6g}")
+def _numbers(finding: Finding) -> list[object]:
+    figures = [None if each is None else figure(each) for each in (finding.candidate, finding.baseline)]
+    return [finding.slo.text, finding.outcome.value, *figures, finding.samples, finding.baseline_samples, finding.bad]
 
 
-def _read_finding(found: Sequence[Any]) -> Finding:
-    text, outcome, candidate, baseline, samples, baseline_samples, bad, shared, *why = found
+def _read_findings(lines: Sequence[Sequence[Any]]) -> tuple[Finding, ...]:
+    findings, last = [], ""
+    for line in lines:
+        finding = _read_finding(line, last)
+        last = finding.why or last
+        findings.append(finding)
+    return tuple(findings)
+
+
+def _read_finding(line: Sequence[Any], last: str) -> Finding:
+    text, outcome, candidate, baseline, samples, baseline_samples, bad, *rest = line
+    shared, why = rest or (0, "")
     return Finding(
         slo=parse_slo(text),
         outcome=Outcome(outcome),
@@ -180,13 +191,13 @@ def _read_finding(found: Sequence[Any]) -> Finding:
         baseline_samples=baseline_samples,
         bad=bad,
         shared=bool(shared),
-        why=why[0] if why else "",
+        why=last if why == 0 else why,
     )
 
 
 def _read_verdict(found: Sequence[Any]) -> Verdict:
     seconds, findings = found
-    return Verdict(tuple(map(_read_finding, findings)), seconds)
+    return Verdict(_read_findings(findings), float(seconds))
 
 
 def _read_tally(found: Sequence[Any] | None) -> Tally | None:

@@ -181,14 +181,14 @@ def plan_reader(plans: Mapping[str, Plan]) -> Reader:
 
 def plan_fields(plan: Plan) -> dict[str, Any]:
     """Return the plain document from which `parse_plan` reads the same plan; what was left out stays out."""
-    return _written(
+    start = {} if plan.start_at is None else {"start": plan.start_at}
+    return start | _written(
         {
             "stages": [_stage_fields(stage) for stage in plan.stages],
             "holdback": plan.holdback,
             "warmup": plan.warmup_s,
             "baseline": plan.baseline_s,
             "blackout": [window.text for window in plan.blackout],
-            "start": plan.start_at,
             "four_eyes": plan.four_eyes,
             "parallel": plan.parallel,
             "watch": plan.watch_s,
@@ -213,7 +213,7 @@ def _stage_fields(stage: Stage) -> dict[str, Any]:
 
 
 def _written(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value not in (None, [], 0, False) or name == "start"}
+    return {name: value for name, value in fields.items() if value not in (None, [], 0, False)}
 
 
 def _tuple_of(reader: Reader) -> Reader:
@@ -226,10 +226,8 @@ def _on_deadline(found: object) -> bool:
     return found == "abort"
 
 
-def _start(found: Any) -> float | None:
+def _start(found: Any) -> float:
     """Read a moment: a date with a time and an offset, or wall seconds, as a store keeps it."""
-    if found is None:
-        return None
     if hasattr(found, "timestamp") and getattr(found, "tzinfo", None) is not None:
         return float(found.timestamp())
     try:

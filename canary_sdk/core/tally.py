@@ -55,20 +55,31 @@ class Tally:
         )
 
     def to_list(self) -> list[object]:
-        """Return it as JSON types, short: counts and limits exact, quantiles to six digits, as they are for people."""
-        over = {repr(limit): many for limit, many in self.over.items()}
-        quantiles = {repr(quantile): float(f"{found:.6g}") for quantile, found in self.quantiles.items()}
-        return [self.requests, self.errors, self.aborted, round(self.seconds, 6), over, quantiles]
+        """Return it as JSON types, short: counts and limits exact, quantiles to four digits, as they are for people."""
+        over = [tidy(part) for pair in self.over.items() for part in pair]
+        quantiles = [part for quantile, found in self.quantiles.items() for part in (quantile, figure(found))]
+        return [self.requests, self.errors, self.aborted, tidy(round(self.seconds, 6)), over, quantiles]
 
     @classmethod
     def from_list(cls, found: Sequence[Any]) -> Tally:
         """Read what `to_list` returned. Raises TypeError or ValueError for anything else."""
         requests, errors, aborted, seconds, over, quantiles = found[:6]
-        return cls(requests, errors, aborted, seconds, _by_number(over), _by_number(quantiles))
+        return cls(requests, errors, aborted, float(seconds), _paired(over), _paired(quantiles))
 
 
-def _by_number(found: Mapping[str, Any]) -> dict[float, Any]:
-    return {float(name): value for name, value in found.items()}
+def _paired(flat: Sequence[Any]) -> dict[float, Any]:
+    """Return what stands in turn as key and value."""
+    return {float(key): value for key, value in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def tidy(number: float) -> float:
+    """Return a whole number as an integer, which is shorter to write."""
+    return int(number) if number == int(number) else number
+
+
+def figure(number: float) -> float:
+    """Return a figure for people, to four digits."""
+    return tidy(float(f"{number:.4g}"))
 
 
 EMPTY: Final = Tally()

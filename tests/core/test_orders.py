@@ -1,0 +1,269 @@
+"""Claims about what a person may order of a rollout, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from canary_sdk.core import orders
+from canary_sdk.core.advance import advance
+from canary_sdk.core.events import (
+    RolloutAborted,
+    RolloutPaused,
+    RolloutPromoted,
+    RolloutResumed,
+    RolloutScheduled,
+    StageApproved,
+    StageStarted,
+)
+from canary_sdk.core.grounds import Evidence, Now
+from canary_sdk.core.plan import Plan, parse_plan
+from canary_sdk.core.rollout import Approval, By, Rollout, Status
+from canary_sdk.core.tally import Tally
+from canary_sdk.errors import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from canary_sdk.core.orders import Decision
+
+WALL: Final = 1_750_000_000.0
+ANA: Final = By("ana", WALL, "release 4.2")
+BO: Final = By("bo", WALL + 5, "looks good")
+
+
+def a_plan(**others: Any) -> Plan:
+    """Make a plan of three stages, of which the second and the third have to be approved."""
+    stages = [
+        {"percent": 5, "bake": "10m"},
+        {"percent": 25, "bake": "20m", "approval": ["sre-lead"]},
+        {"percent": 100, "bake": "30m", "approval": ["sre-lead", "owner"]},
+    ]
+    return parse_plan({"stages": stages} | others)
+
+
+PLAN: Final = a_plan()
+FOUR_EYES: Final = a_plan(four_eyes=True)
+FREE: Final = parse_plan({"stages": [{"percent": 5, "bake": "10m"}, {"percent": 100, "bake": "20m"}]})
+IDLE: Final = Rollout(flag_key="new-checkout")
+
+
+def a_running(plan: Plan = PLAN) -> Rollout:
+    """Return a rollout that ana has started and that is in its first stage."""
+    state, _ = orders.start(plan, IDLE, ANA)
+    return advance(plan, state, Evidence(baseline=Tally(requests=9)), Now(0.0, WALL)).state
+
+
+ORDERS: Final[dict[str, Callable[[Rollout], Decision]]] = {
+    "start": lambda state: orders.start(FREE, state, BO),
+    "schedule": lambda state: orders.schedule(FREE, state, WALL + 9, BO),
+    "pause": lambda state: orders.pause(state, BO),
+    "resume": lambda state: orders.resume(FREE, state, BO),
+    "advance": lambda state: orders.advance_now(FREE, state, BO),
+    "promote": lambda state: orders.promote(FREE, state, BO),
+    "abort": lambda state: orders.abort(state, BO),
+    "restart": lambda state: orders.restart(FREE, state, BO),
+}
+
+TABLE: Final = {
+    #                 start  schedule pause resume advance promote abort restart
+    Status.IDLE: ("SCHEDULED", "SCHEDULED", "", "", "", "", "", ""),
+    Status.SCHEDULED: ("", "SCHEDULED", "PAUSED", "", "", "", "ABORTED", ""),
+    Status.RUNNING: ("", "", "PAUSED", "", "RUNNING", "PROMOTED", "ABORTED", ""),
+    Status.HELD: ("", "", "PAUSED", "RUNNING", "RUNNING", "PROMOTED", "ABORTED", ""),
+    Status.PAUSED: ("", "", "", "RUNNING", "RUNNING", "PROMOTED", "ABORTED", ""),
+    Status.PROMOTED: ("", "", "", "", "", "", "ABORTED", "SCHEDULED"),
+    Status.ABORTED: ("", "", "", "", "", "", "", "SCHEDULED"),
+}
+
+
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("order", ORDERS)
+def test_each_order_leads_from_each_state_exactly_there(status: Status, order: str) -> None:
+    """Where an order makes sense it leads to one state; elsewhere it is refused, with the state and those it needs."""
+    state = IDLE if status is Status.IDLE else replace(a_running(FREE), status=status)
+    expected = TABLE[status][list(ORDERS).index(order)]
+    if expected:
+        after, events = ORDERS[order](state)
+        assert (after.status, after.seq, after.ordered) == (expected, state.seq + 1, BO)
+        assert len(events) == 1
+    else:
+        with pytest.raises(Refused, match=f"{order} is refused: new-checkout is {status}, it would have to be"):
+            ORDERS[order](state)
+
+
+def test_what_was_ordered_is_told_with_who_and_why() -> None:
+    """Every order is an event that names the person and the reason."""
+    running = a_running(FREE)
+    told = [
+        orders.start(FREE, IDLE, ANA)[1],
+        orders.pause(running, BO)[1],
+        orders.resume(FREE, orders.pause(running, BO)[0], BO)[1],
+        orders.advance_now(FREE, running, BO)[1],
+        orders.promote(FREE, running, BO)[1],
+        orders.abort(running, BO)[1],
+        orders.approve(PLAN, a_running(), "sre-lead", BO)[1],
+    ]
+    assert [(type(event), event.sentence) for (event,) in told] == [
+        (RolloutScheduled, "new-checkout: a rollout was started by ana: release 4.2"),
+        (RolloutPaused, "new-checkout was paused in stage 1 by bo: looks good"),
+        (RolloutResumed, "new-checkout goes on in stage 1, by bo: looks good"),
+        (StageStarted, "new-checkout is served to 100 % now: stage 2 of 2, by bo: looks good"),
+        (RolloutPromoted, "new-checkout was promoted, by bo: looks good; it is served to everybody"),
+        (RolloutAborted, "new-checkout was aborted in stage 1 at 5 %: aborted by bo: looks good"),
+        (StageApproved, "new-checkout: stage 2 was approved for sre-lead by bo: looks good"),
+    ]
+
+
+def test_it_begins_when_the_plan_says_or_at_once() -> None:
+    """The plan's own time comes first; without one, and after a restart that is later, it is now."""
+    later = a_plan(start=WALL + 3600)
+    assert orders.start(PLAN, IDLE, ANA)[0].start_at == WALL
+    assert orders.start(later, IDLE, ANA)[0].start_at == WALL + 3600
+    aborted, _ = orders.abort(a_running(), BO)
+    assert orders.restart(later, aborted, By("ana", WALL + 7200))[0].start_at == WALL + 7200
+    assert orders.restart(later, aborted, By("ana", WALL + 60))[0].start_at == WALL + 3600
+
+
+def test_a_restart_forgets_everything_but_its_number() -> None:
+    """Nothing of the attempt before counts: no approval, no baseline, no bake time; the sequence number goes on."""
+    approved, _ = orders.approve(PLAN, a_running(), "sre-lead", BO)
+    aborted, _ = orders.abort(approved, BO)
+    again, _ = orders.restart(PLAN, aborted, BO)
+    assert (again.attempt, again.seq, again.stage, again.percent) == (2, aborted.seq + 1, 0, 0.0)
+    assert (again.approvals, again.baseline, again.baked_s, again.started) == ((), None, 0.0, BO)
+
+
+# --- pausing ---
+
+
+def test_a_pause_stops_the_bake_and_serves_on() -> None:
+    """Paused, the share stays as it is, no time bakes, and resumed it goes on with what it had."""
+    state = a_running(FREE)
+    for _ in range(5):
+        state = advance(FREE, state, Evidence(), Now(30.0, WALL)).state
+    state, _ = orders.pause(state, ANA)
+    for _ in range(100):
+        state = advance(FREE, state, Evidence(), Now(30.0, WALL)).state
+    assert (state.status, state.percent, state.baked_s) == (Status.PAUSED, 5.0, 150.0)
+    assert state.reason == "paused by ana: release 4.2"
+    state, _ = orders.resume(FREE, state, BO)
+    assert (state.status, state.baked_s) == (Status.RUNNING, 150.0)
+
+
+def test_what_was_paused_before_it_began_waits_for_its_time_again() -> None:
+    """A scheduled rollout that is paused and resumed keeps its time."""
+    scheduled, _ = orders.schedule(PLAN, IDLE, WALL + 3600, ANA)
+    resumed, _ = orders.resume(PLAN, orders.pause(scheduled, BO)[0], BO)
+    assert (resumed.status, resumed.start_at) == (Status.SCHEDULED, WALL + 3600)
+
+
+def test_resuming_takes_over_a_changed_plan_where_that_is_safe() -> None:
+    """A new plan that serves the same share in this stage is adopted with its times; another one needs a restart."""
+    paused, _ = orders.pause(a_running(FREE), ANA)
+    longer = parse_plan({"stages": [{"percent": 5, "bake": "90m"}, {"percent": 100, "bake": "20m"}]})
+    resumed, _ = orders.resume(longer, paused, BO)
+    assert (resumed.bake_s, resumed.plan) == (5400.0, longer.fingerprint)
+    other = parse_plan({"stages": [{"percent": 10, "bake": "90m"}, {"percent": 100, "bake": "20m"}]})
+    with pytest.raises(Refused, match="it has no stage 1 at 5 %; abort, and restart"):
+        orders.resume(other, paused, BO)
+    shorter = parse_plan({"stages": [{"percent": 100, "bake": "20m"}]})
+    with pytest.raises(Refused, match="it has no stage 2 at 100 %"):
+        orders.resume(shorter, orders.pause(orders.advance_now(FREE, paused, BO)[0], BO)[0], BO)
+
+
+# --- approvals ---
+
+
+def test_an_approval_is_kept_with_who_when_and_why() -> None:
+    """It names the next stage unless another is named, and stays for the attempt."""
+    state, _ = orders.approve(PLAN, a_running(), "sre-lead", BO)
+    state, _ = orders.approve(PLAN, state, "owner", ANA, stage=3)
+    assert state.approvals == (Approval(2, "sre-lead", BO), Approval(3, "owner", ANA))
+
+
+@pytest.mark.parametrize(
+    ("role", "stage", "message"),
+    [
+        ("owner", None, "stage 2 does not wait for 'owner'; it needs sre-lead"),
+        ("sre-lead", 1, "stage 1 does not wait for 'sre-lead'; it needs no approval"),
+        ("sre-lead", 4, "stage 4 does not wait for 'sre-lead'; it needs no approval"),
+        ("sre-lead", -1, "stage -1 does not wait"),
+    ],
+)
+def test_an_approval_that_nobody_waits_for_is_refused(role: str, stage: int | None, message: str) -> None:
+    """A role that the stage does not name, and a stage that is over or does not exist."""
+    with pytest.raises(Refused, match=message):
+        orders.approve(PLAN, a_running(), role, BO, stage=stage)
+
+
+def test_an_approval_is_given_once() -> None:
+    """The second is refused, so that nobody believes to have changed who approved."""
+    state, _ = orders.approve(PLAN, a_running(), "sre-lead", BO)
+    with pytest.raises(Refused, match="approved by 'sre-lead' already"):
+        orders.approve(PLAN, state, "sre-lead", ANA)
+
+
+@pytest.mark.parametrize("name", ["ana", " Ana", "ANA "])
+def test_four_eyes_are_two_people(name: str) -> None:
+    """Whoever started it, however the name is written, neither approves nor moves it on; somebody else may."""
+    state = a_running(FOUR_EYES)
+    ana = By(name, WALL)
+    for order in (
+        partial(orders.approve, FOUR_EYES, state, "sre-lead", ana),
+        partial(orders.advance_now, FOUR_EYES, state, ana),
+        partial(orders.promote, FOUR_EYES, state, ana),
+    ):
+        with pytest.raises(Refused, match="has started it, and with four eyes somebody else has to agree"):
+            order()
+    state, _ = orders.approve(FOUR_EYES, state, "sre-lead", BO)
+    assert orders.advance_now(FOUR_EYES, state, BO)[0].stage == 2
+    assert orders.abort(state, ana)[0].status is Status.ABORTED
+
+
+def test_with_four_eyes_nobody_speaks_in_two_roles() -> None:
+    """Two roles of one stage need two people; without four eyes one person may have both."""
+    for plan, is_refused in ((FOUR_EYES, True), (PLAN, False)):
+        state, _ = orders.approve(plan, a_running(plan), "sre-lead", BO, stage=3)
+        if is_refused:
+            with pytest.raises(Refused, match="bo has approved stage 3 already"):
+                orders.approve(plan, state, "owner", BO, stage=3)
+        else:
+            orders.approve(plan, state, "owner", BO, stage=3)
+
+
+def test_no_order_skips_an_approval() -> None:
+    """Advancing and promoting by hand are refused until every stage that is entered or passed has its approvals."""
+    state = a_running()
+    with pytest.raises(Refused, match="advance is refused: stage 2 needs approval by sre-lead"):
+        orders.advance_now(PLAN, state, BO)
+    state, _ = orders.approve(PLAN, state, "sre-lead", BO)
+    assert orders.advance_now(PLAN, state, BO)[0].percent == 25.0
+    with pytest.raises(Refused, match="promote is refused: stage 3 needs approval by sre-lead and owner"):
+        orders.promote(PLAN, state, BO)
+    state, _ = orders.approve(PLAN, state, "sre-lead", BO, stage=3)
+    state, _ = orders.approve(PLAN, state, "owner", ANA, stage=3)
+    assert orders.promote(PLAN, state, BO)[0].status is Status.PROMOTED
+
+
+def test_orders_are_refused_while_the_plan_is_another() -> None:
+    """Nobody approves or moves on a plan that is not the one being followed."""
+    state = a_running()
+    for order in (
+        partial(orders.approve, FOUR_EYES, state, "sre-lead", BO),
+        partial(orders.advance_now, FOUR_EYES, state, BO),
+        partial(orders.promote, FOUR_EYES, state, BO),
+    ):
+        with pytest.raises(Refused, match="the plan has been changed since"):
+            order()
+
+
+def test_after_the_last_stage_advancing_promotes() -> None:
+    """Leaving the last stage by hand is the promotion, and the watch begins."""
+    state, _ = orders.advance_now(FREE, a_running(FREE), BO)
+    state, (told,) = orders.advance_now(FREE, state, BO)
+    assert (state.status, state.percent, state.reason) == (Status.PROMOTED, 100.0, "by bo: looks good")
+    assert isinstance(told, RolloutPromoted)
