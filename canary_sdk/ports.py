@@ -230,7 +230,7 @@ class Repository(Protocol):
     def undo(self, change_id: int, stamp: Stamp, *, force: bool) -> int:
         """Restore what a change replaced and return the revision afterwards.
 
-        Raises `StaleWrite` if its fields were changed since, unless `force`; `CanaryError` if it cannot be undone.
+        Raises `StaleWrite` if its fields were changed since, unless `force`; `Refused` if it cannot be undone.
         """
 
     def save_breakers(self, breakers: Mapping[str, Breaker], stamp: Stamp) -> int:

@@ -252,9 +252,16 @@ def list_of(reader: Reader, of: str = "strings") -> Reader:
 def _append(items: dict[str, Any], reader: Reader, found: object) -> None:
     """Read one more item, which must differ from those before; as they are written, so that true is not 1."""
     item = reader(found)
-    if repr(item) in items:
+    if (written := _written(item)) in items:
         raise ValueError(f"found {say(item)} again, expected it once")
-    items[repr(item)] = item
+    items[written] = item
+
+
+def _written(item: object) -> str:
+    """Write plain data so that what is equal is written alike, in whatever order its keys were given."""
+    if isinstance(item, Mapping):
+        return repr(sorted((name, _written(value)) for name, value in item.items()))
+    return f"[{', '.join(map(_written, item))}]" if isinstance(item, list) else repr(item)
 
 
 def _unknown(name: str, known: list[str], _: object) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from canary_sdk.core.config import FlagDeclaration, SegmentDeclaration
-    from canary_sdk.core.flags import Flag, Prerequisite
+    from canary_sdk.core.flags import Condition, Flag, Prerequisite
 
     Flags = Mapping[str, FlagDeclaration]
     Segments = Mapping[str, SegmentDeclaration]
@@ -29,6 +29,18 @@ MOST_STEPS: Final = 100
 def dangling(flags: Flags, segments: Segments) -> tuple[Problem, ...]:
     """Name everything that is referred to and not there, or does not end."""
     return tuple(dict.fromkeys([*unsound(flags, segments), *_unanswerable(flags)]))
+
+
+def segments_of(flag: Flag, segments: Mapping[str, Condition]) -> dict[str, Condition]:
+    """Return the segments that a flag refers to, and those that they refer to, as far as they are there."""
+    found: dict[str, Condition] = {}
+    wanted = [name for rule in flag.rules for name in segments_in(rule.condition)]
+    while wanted:
+        name = wanted.pop()
+        if name in segments and name not in found:
+            found[name] = segments[name]
+            wanted += segments_in(segments[name])
+    return found
 
 
 def unsound(flags: Flags, segments: Segments) -> Iterator[Problem]:

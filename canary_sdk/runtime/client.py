@@ -26,6 +26,7 @@ from canary_sdk.core.compiled import compile_flag
 from canary_sdk.core.conditions import compile_segments
 from canary_sdk.core.evaluation import Evaluation, Reason
 from canary_sdk.core.events import FlagsChanged
+from canary_sdk.core.references import segments_of
 from canary_sdk.errors import StoreError, UnknownFlag
 from canary_sdk.ports import Stored
 from canary_sdk.runtime.control import Control
@@ -34,7 +35,7 @@ from canary_sdk.runtime.guard import Guard
 from canary_sdk.runtime.monitor import Monitor
 from canary_sdk.runtime.scope import Scope, Units
 from canary_sdk.runtime.status import Status
-from canary_sdk.runtime.table import ColdTable, Table, build_table, changed_flags, subject_of, working
+from canary_sdk.runtime.table import ColdTable, Table, build_table, subject_of, working
 from canary_sdk.runtime.ticker import Ticker
 
 if TYPE_CHECKING:
@@ -364,14 +365,20 @@ class Canary(Control):
 
     def _install(self, stored: Stored) -> None:
         """Serve and watch these flags from the next evaluation on."""
-        before = self._table.flags
+        before = self._served()
         self._stored = stored
         self._guard.adopt(stored.breakers, stored.version)
         self._table = self._compile(stored)
         self._monitor.watch(self._table.flags, stored.policy)
-        changed = changed_flags(before, self._table.flags)
+        after = self._served()
+        changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
         if changed and self._is_awake:
-            self._events.append(FlagsChanged(at=self._clock.wall(), version=stored.version, flag_keys=changed))
+            self._events.append(FlagsChanged(at=self._clock.wall(), version=stored.version, flag_keys=tuple(changed)))
+
+    def _served(self) -> dict[str, object]:
+        """Return all that the answers of each flag depend on: the flag, and the segments that it refers to."""
+        segments = self._stored.segments
+        return {key: (each.flag, segments_of(each.flag, segments)) for key, each in self._table.flags.items()}
 
     def _compile(self, stored: Stored) -> Table:
         old = self._table.flags

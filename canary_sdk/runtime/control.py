@@ -84,7 +84,7 @@ class Control(ABC):
         """Restore what a change replaced (`history` tells the ids); return the revision after it.
 
         To undo a creation is to delete, a deletion to create again, an undo to do it again. Refused with `StaleWrite`
-        if the same fields were changed since, unless `force`. What a breaker did is not undone here: `CanaryError` says
+        if the same fields were changed since, unless `force`. What a breaker did is not undone here: `Refused` says
         how instead. Raises `ConfigError` where the restored fields contradict the others.
         """
         stamp = self._stamp(actor, reason or f"undo of change {change_id}")

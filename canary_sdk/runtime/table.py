@@ -75,12 +75,6 @@ def build_table(flags: Mapping[str, CompiledFlag], version: int, byte_of: ByteOf
     return Table(flags, version, resolvers, peeks)
 
 
-def changed_flags(before: Mapping[str, CompiledFlag], after: Mapping[str, CompiledFlag]) -> tuple[str, ...]:
-    """Return the keys of the flags that came, went or answer differently, in alphabetical order."""
-    keys = sorted(before.keys() | after.keys())
-    return tuple(key for key in keys if key not in before or key not in after or before[key].flag != after[key].flag)
-
-
 def resolver(flag: CompiledFlag, guard: memoryview, slot: int, current: Current) -> Resolve:
     """Return what an application asks: the unit's pinned answer, else guard, else the flag itself; then the mark.
 

@@ -173,11 +173,9 @@ def _declared(declaration: Declaration) -> Iterator[tuple[str, str, Fields]]:
 def _kept(document: Document) -> Held | None:
     """Return what may not be lost; None where it is damaged. Raises `StoreError` where a newer release wrote it."""
     try:
-        held = decode(document)
-        check(document.kind, document.key, held.fields)
+        return checked(document.kind, document.key, decode(document))
     except (_Damaged, ConfigError):
         return None
-    return held
 
 
 def _after(before: Held, fields: Fields) -> Held:
@@ -187,17 +185,19 @@ def _after(before: Held, fields: Fields) -> Held:
     return Held(fields if differences(before.declared, fields) else None, fields)
 
 
-def check(kind: str, key: str, fields: Fields | None) -> None:
-    """Raise `ConfigError` if these fields are no declaration; None is the deleted one."""
-    if fields is not None:
-        parse_declaration(section(kind, key, fields))
+def checked(kind: str, key: str, held: Held) -> Held:
+    """Return it in canonical form. Raises `ConfigError` if what holds could not be declared."""
+    if held.fields is None:
+        return held
+    ((_, _, fields),) = _declared(parse_declaration(section(kind, key, held.fields)))
+    return Held(fields, held.declared)
 
 
 def _contradictions(kind: str, key: str, after: Held) -> Iterator[Problem]:
     """Name what is wrong with a declaration only because of what was changed since the last one."""
     changed = ", ".join(each.name for each in differences(after.declared, after.fields or {}))
     try:
-        check(kind, key, after.fields if changed else None)
+        checked(kind, key, after)
     except ConfigError as error:
         for problem in error.problems:
             yield Problem(

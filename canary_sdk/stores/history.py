@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from canary_sdk.core.breaker import State
 from canary_sdk.core.fields import differences, patched
-from canary_sdk.errors import CanaryError, StaleWrite, StoreError
+from canary_sdk.errors import Refused, StaleWrite, StoreError
 from canary_sdk.ports import Action, Document, HistoryRow
 from canary_sdk.stores import codec
 from canary_sdk.stores.codec import NOTHING, Held
@@ -54,15 +54,15 @@ def undone(row: AuditRow, now: Held, revision: int, later: Iterable[HistoryRow],
     """Return what a document holds once the change in `row` is undone; its declaration stays as it is.
 
     `later` is what happened to it since. Raises `StaleWrite` if what the change set does not hold any more, unless
-    `force`; `CanaryError` if it cannot be undone.
+    `force`; `Refused` if it cannot be undone.
     """
     change = told(row)
     if row.kind == codec.BREAKER:
         instead = INSTEAD.get(change.action, "what a breaker did is history").format(change.key)
-        raise CanaryError(f"change {row.id} of {change.key} ({change.sentence}) cannot be undone: {instead}")
+        raise Refused(f"change {row.id} of {change.key} ({change.sentence}) cannot be undone: {instead}")
     before, after = _held(row, row.before).fields, _held(row, row.after).fields
     if (before is None) == (after is None) and not change.differences:
-        raise CanaryError(f"change {row.id} of {change.key} changed nothing that holds; there is nothing to undo")
+        raise Refused(f"change {row.id} of {change.key} changed nothing that holds; there is nothing to undo")
     if not force and not _still_holds(before, after, now.fields):
         raise StaleWrite(
             f"change {row.id} of {change.key} cannot be undone: it was changed again since. "

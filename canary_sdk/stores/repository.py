@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from canary_sdk.core.breaker import AutoRollback
 from canary_sdk.core.config import parse_declaration
 from canary_sdk.core.fields import ENVIRONMENTS, flat, patched
-from canary_sdk.errors import CanaryError, ConfigError, Problem, StaleWrite, StoreError, UnknownFlag
+from canary_sdk.errors import CanaryError, ConfigError, Problem, Refused, StaleWrite, StoreError, UnknownFlag
 from canary_sdk.ports import Change, Stored
 from canary_sdk.stores import codec, files, history
 from canary_sdk.stores.codec import Held
@@ -158,7 +158,7 @@ class DocumentRepository:
         """Restore what a change replaced."""
         row = next(iter(self._store.audit(until=change_id, limit=1)), None)
         if row is None or row.id != change_id:
-            raise CanaryError(f"there is no change {change_id} in this store; history() names those that there are")
+            raise Refused(f"there is no change {change_id} in this store; history() names those that there are")
 
         def amend(held: Held, revision: int) -> Held:
             return history.undone(row, held, revision, self._later(row.kind, row.key, row.id), force=force)
@@ -186,8 +186,8 @@ class DocumentRepository:
             found = document.revision if document else 0
             if document and expected not in {None, found}:
                 raise history.stale(key, found, expected or 0, self._later(kind, key, expected or 0))
-            after = amend(codec.decode(document) if document else codec.NOTHING, found)
-            codec.check(kind, key, after.fields)
+            before = codec.decode(document) if document else codec.NOTHING
+            after = codec.checked(kind, key, amend(before, found))
             change = Change(kind, key, codec.encode(after), expected=found)
             if document and document.body == change.body:
                 return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import tomllib
 from typing import TYPE_CHECKING
 
@@ -93,6 +94,21 @@ def test_a_written_file_is_read(tmp_path: Path, name: str) -> None:
     with configuration(tmp_path / name) as found:
         assert found == data
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_an_old_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    """If the disk gives out in the middle of writing, the old file stays as it was, and no half of the new one."""
+    path = tmp_path / "all.json"
+    files.write(path, {"flags": {}})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(CanaryError, match="the file cannot be written: File too large"):
+            files.write(path, {"flags": {"a": {"description": "x" * 1_000}}})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert json.loads(path.read_text()) == {"flags": {}}
+    assert [each.name for each in tmp_path.iterdir()] == ["all.json"]
 
 
 def test_writing_is_refused_in_words(tmp_path: Path) -> None:
