@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from canary_sdk.core.judge import Verdict
@@ -22,12 +22,9 @@ class Severity(StrEnum):
 class Event:
     """Something that happened at a wall-clock time (seconds since the epoch)."""
 
-    at: float
+    severity: ClassVar[Severity] = Severity.INFO
 
-    @property
-    def severity(self) -> Severity:
-        """How loudly to tell it."""
-        return Severity.INFO
+    at: float
 
     @property
     def sentence(self) -> str:
@@ -72,12 +69,9 @@ class VerdictReached(FlagEvent):
 class IncidentSuspected(FlagEvent):
     """Both arms breach in the same way: the feature is not to blame, but somebody should look."""
 
-    verdict: Verdict
+    severity: ClassVar[Severity] = Severity.WARNING
 
-    @property
-    def severity(self) -> Severity:
-        """Somebody should look."""
-        return Severity.WARNING
+    verdict: Verdict
 
     @property
     def sentence(self) -> str:
@@ -89,13 +83,10 @@ class IncidentSuspected(FlagEvent):
 class FlagTripped(FlagEvent):
     """The breaker opened: the flag serves its baseline from the next evaluation on."""
 
+    severity: ClassVar[Severity] = Severity.CRITICAL
+
     reason: str
     verdict: Verdict | None = None
-
-    @property
-    def severity(self) -> Severity:
-        """A feature was taken back."""
-        return Severity.CRITICAL
 
     @property
     def sentence(self) -> str:
@@ -107,13 +98,10 @@ class FlagTripped(FlagEvent):
 class TripWithheld(FlagEvent):
     """The breaker would have opened, but automatic rollback is not enabled; the candidate is still being served."""
 
+    severity: ClassVar[Severity] = Severity.WARNING
+
     reason: str
     verdict: Verdict
-
-    @property
-    def severity(self) -> Severity:
-        """Somebody should look."""
-        return Severity.WARNING
 
     @property
     def sentence(self) -> str:
@@ -125,12 +113,9 @@ class TripWithheld(FlagEvent):
 class FlagKilled(FlagEvent):
     """A person pulled the kill switch."""
 
-    reason: str
+    severity: ClassVar[Severity] = Severity.CRITICAL
 
-    @property
-    def severity(self) -> Severity:
-        """A feature was taken back."""
-        return Severity.CRITICAL
+    reason: str
 
     @property
     def sentence(self) -> str:
@@ -162,12 +147,9 @@ class FlagReset(FlagEvent):
 class ProbeStarted(FlagEvent):
     """The breaker is half open: a small share gets the candidate again, and is watched."""
 
-    percent: float
+    severity: ClassVar[Severity] = Severity.WARNING
 
-    @property
-    def severity(self) -> Severity:
-        """The candidate is being served again."""
-        return Severity.WARNING
+    percent: float
 
     @property
     def sentence(self) -> str:
@@ -216,13 +198,10 @@ class ServiceRecovered(FlagEvent):
 class RecoveryOverdue(FlagEvent):
     """After a trip, the live traffic still breaches when the timeout is over: the feature was not the only cause."""
 
+    severity: ClassVar[Severity] = Severity.CRITICAL
+
     after_s: float
     verdict: Verdict
-
-    @property
-    def severity(self) -> Severity:
-        """The rollback did not help."""
-        return Severity.CRITICAL
 
     @property
     def sentence(self) -> str:
@@ -267,13 +246,10 @@ class StageStarted(FlagEvent):
 class RolloutHeld(FlagEvent):
     """A rollout waits for something that it had not waited for in this stage before."""
 
+    severity: ClassVar[Severity] = Severity.WARNING
+
     stage: int
     reason: str
-
-    @property
-    def severity(self) -> Severity:
-        """It may be waiting for a person."""
-        return Severity.WARNING
 
     @property
     def sentence(self) -> str:
@@ -285,14 +261,11 @@ class RolloutHeld(FlagEvent):
 class RolloutOverdue(FlagEvent):
     """A stage has waited for its evidence longer than its deadline; a person has to decide."""
 
+    severity: ClassVar[Severity] = Severity.CRITICAL
+
     stage: int
     waited_s: float
     reason: str
-
-    @property
-    def severity(self) -> Severity:
-        """It is waiting for a person."""
-        return Severity.CRITICAL
 
     @property
     def sentence(self) -> str:
@@ -373,14 +346,11 @@ class WatchEnded(FlagEvent):
 class RolloutAborted(FlagEvent):
     """Nobody is served the candidate any more, until a person restarts the rollout; `percent` is what was served."""
 
+    severity: ClassVar[Severity] = Severity.CRITICAL
+
     stage: int
     percent: float
     reason: str
-
-    @property
-    def severity(self) -> Severity:
-        """A feature was taken back."""
-        return Severity.CRITICAL
 
     @property
     def sentence(self) -> str:
