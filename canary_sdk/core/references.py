@@ -100,29 +100,44 @@ def _one_of(known: Mapping[str, object]) -> str:
 # --- circles ---
 
 
-class _Circle(Exception):
-    """A walk came back to where it had been."""
-
-
 def _endless(graph: Graph) -> Iterator[tuple[str, str]]:
     """Find what refers to itself in the end, with the way it takes, and what refers to too much."""
-    sizes: dict[str, int] = {}
+    circles = {start: way for start in graph if (way := _way_back(graph, start))}
+    for start, way in circles.items():
+        yield start, f"found a circle: {' → '.join(way)}, expected none"
+    sizes = dict.fromkeys(circles, 1)
     for start in graph:
-        try:
-            if _size(graph, start, (), sizes) > MOST_STEPS + 1:
-                yield start, f"found more than {MOST_STEPS} references, those of the others included, expected fewer"
-        except _Circle as circle:
-            if circle.args[0] == start:
-                yield start, f"found a circle: {' → '.join(circle.args)}, expected none"
+        if start not in circles and _size(graph, start, MOST_STEPS, sizes) > MOST_STEPS + 1:
+            yield start, f"found more than {MOST_STEPS} references, those of the others included, expected fewer"
 
 
-def _size(graph: Graph, node: str, way: Path, sizes: dict[str, int]) -> int:
-    """Count a node and all that it refers to, as often as it does. Raises `_Circle` with the way round."""
-    if node in way:
-        raise _Circle(*way[way.index(node) :], node)
-    if node not in sizes and len(way) <= MOST_STEPS:
-        sizes[node] = 1 + sum(_size(graph, each, (*way, node), sizes) for each in graph.get(node, ()))
-    return sizes.get(node, MOST_STEPS)
+def _way_back(graph: Graph, start: str) -> Path:
+    """Return the shortest way from a node to itself, empty if there is none among the nearest others."""
+    came_from: dict[str, str] = {}
+    nearest = [start]
+    for node in nearest:
+        for other in graph.get(node, ()):
+            if other == start:
+                return (*_way(came_from, start, node), start)
+            if other not in came_from and len(nearest) <= MOST_STEPS:
+                came_from[other] = node
+                nearest.append(other)
+    return ()
+
+
+def _way(came_from: Mapping[str, str], start: str, end: str) -> Path:
+    way = [end]
+    while way[-1] != start:
+        way.append(came_from[way[-1]])
+    return tuple(reversed(way))
+
+
+def _size(graph: Graph, node: str, levels: int, sizes: dict[str, int]) -> int:
+    """Count a node and all that it refers to, as often as it does; what does not end is too much."""
+    if node not in sizes and levels >= 0:
+        sizes[node] = MOST_STEPS + 2
+        sizes[node] = 1 + sum(_size(graph, each, levels - 1, sizes) for each in graph.get(node, ()))
+    return sizes.get(node, MOST_STEPS + 2)
 
 
 # --- environments ---

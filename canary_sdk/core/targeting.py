@@ -67,7 +67,7 @@ def _variant(value: Reader, variant: str, found: object) -> dict[str, Any]:
 def _variants(value: Reader, found: object) -> dict[str, Any]:
     variants: dict[str, Any] = each_named(partial(_variant, value))(found)
     if len(variants) < 2:
-        raise ValueError(f"found {len(variants)} variants, expected two or more; for a single one use 'candidate'")
+        raise ValueError(f"found {len(variants) or 'none'}, expected two or more; for a single one use 'candidate'")
     return variants
 
 
@@ -115,11 +115,12 @@ def disagreements(type_: object, fields: Fields, own: Fields) -> Iterator[Proble
         if at in own:
             yield Problem((at,), "found 'candidate' and 'variants', expected one of them")
     for path, variant, others in _named(fields):
-        if variant not in known | others and (path[0] in own or "variants" in own):
-            choices = sorted(known | others)
+        choices = sorted(known | others)
+        if variant not in choices and path[0] in own:
+            yield Problem(path, f"found {say(variant)}, expected {either(map(repr, choices))}{hint(variant, choices)}")
+        elif variant not in choices and "variants" in own:
             yield Problem(
-                path if path[0] in own else ("variants",),
-                f"found {say(variant)}, expected {either(map(repr, choices))}{hint(variant, choices)}",
+                ("variants",), f"found no {say(variant)}, expected it, or other {path[0]} with these variants"
             )
     yield from _named_twice(fields, own)
 

@@ -13,8 +13,10 @@ those, and with two variants no more move than must.
 
 from __future__ import annotations
 
-from math import log
+from math import inf, log
 from typing import TYPE_CHECKING
+
+import mmh3
 
 from canary_sdk.core.bucketing import BUCKETS, bucket_of, seed_of
 
@@ -29,9 +31,14 @@ def variant_seed(salt: str, name: str) -> int:
 
 def chooser(salt: str, weights: Mapping[str, float]) -> Callable[[str], str]:
     """Return the function from targeting key to variant. Cost of a call: one hash and one logarithm a variant."""
-    draws = tuple((variant_seed(salt, name), weights[name], name) for name in sorted(weights))
+    variants = tuple((variant_seed(salt, name), weights[name], name) for name in sorted(weights))
 
-    def variant_of(targeting_key: str) -> str:
-        return max(draws, key=lambda draw: log((bucket_of(targeting_key, draw[0]) + 0.5) / BUCKETS) / draw[1])[2]
+    def variant_of(targeting_key: str, draw: Callable[[str, int, bool], int] = mmh3.hash) -> str:
+        best, chosen = -inf, ""
+        for seed, weight, name in variants:
+            score = log((draw(targeting_key, seed, False) + 0.5) / BUCKETS) / weight
+            if score > best:
+                best, chosen = score, name
+        return chosen
 
     return variant_of

@@ -148,8 +148,8 @@ def peeker(flag: CompiledFlag, guard: memoryview, slot: int, current: Current) -
     flag_key, choose = flag.flag.key, flag.choose
 
     def peek(key: str | None, attributes: Attributes) -> Evaluation:
-        unit = working(current())
-        if unit is not None and flag_key in unit:
+        unit = current()
+        if unit is not None and flag_key in unit and not unit.is_over:
             return unit[flag_key][0]
         return held(flag, guard[slot], key, attributes) if guard[slot] else choose(key, attributes)
 

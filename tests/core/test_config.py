@@ -169,12 +169,35 @@ PERCENT: Final = "expected a percentage from 0 to 100 with at most three decimal
 DURATION: Final = (
     "expected a duration of more than zero and at most 8784h: '500ms', '30s', '5m', '2h', or a number of seconds"
 )
+WEIGHT: Final = "expected a weight of more than 0 and at most 1000000, with at most three decimals"
+CONDITION: Final = (
+    "expected 'attribute' with one operator (equals, in, starts_with, ends_with, contains, matches, number, version, "
+    "date, exists), or one of 'all', 'any', 'not' and 'segment' alone"
+)
+CONDITION_KEYS: Final = (
+    "expected all, any, attribute, contains, date, ends_with, equals, exists, in, matches, not, number, segment, "
+    "starts_with or version"
+)
+NUMBER: Final = "expected a comparison: '>= 18', '< 0.5' or 'between 18 and 65'"
+VERSION: Final = "expected a comparison: '>= 2.4.0', '< 3.0.0-rc.1' or 'between 2.0.0 and 2.9.9'"
+DATE: Final = "expected a comparison: 'before 2026-01-01', 'after 2026-01-01T12:00:00Z' or '>= 2026-01-01'"
+SERVE: Final = "expected what the rule serves: a variant, 'default' or 'rollout'"
+STRING: Final = "[flags.a]\ntype = 'string'\ndefault = 'x'\n"
 NAME: Final = "expected 1 to 128 of A-Z, a-z, 0-9, '.', '_' and '-', beginning with a letter or a digit"
+
+
+def condition(text: str) -> str:
+    """Return the configuration of a flag with one rule, which has this condition."""
+    return f"[[flags.a.rules]]\nif = {text}\nserve = 'on'"
+
 
 MISTAKES: Final[list[tuple[str, list[str]]]] = [
     # the outermost level
     ("[flag.a]", ["flag: unknown key, expected auto_rollback, flags or segments; did you mean 'flags'?"]),
-    ("[auto-rollback]", ["auto-rollback: unknown key, expected auto_rollback, flags or segments; did you mean 'auto_rollback'?"]),
+    (
+        "[auto-rollback]",
+        ["auto-rollback: unknown key, expected auto_rollback, flags or segments; did you mean 'auto_rollback'?"],
+    ),
     ("title = 1", ["title: unknown key, expected auto_rollback, flags or segments"]),
     ("flags = []", ["flags: found a list, expected a table"]),
     ("auto_rollback = true", ["auto_rollback: found true, expected a table"]),
@@ -304,6 +327,336 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
         "[flags.a]\ntype = 'integer'\ndefault = 5\nmaximum = 9\n[flags.a.environments.s]\ndefault = 10",
         ["flags.a.environments.s.default: found default 10 and maximum 9, expected default <= maximum"],
     ),
+    # variants, targets, rules, conditions, prerequisites, metadata and segments
+    (
+        "[flags.a]\nvariants = {on = {value = true}, off = {value = false}}",
+        ["flags.a.variants: found variants, expected none: a boolean flag has 'on' and 'off'"],
+    ),
+    (STRING + "variants = ['blue']", ["flags.a.variants: found a list, expected a table"]),
+    (
+        STRING + "variants = {}",
+        ["flags.a.variants: found none, expected two or more; for a single one use 'candidate'"],
+    ),
+    (
+        STRING + "variants.blue.value = 'b'",
+        ["flags.a.variants: found 1, expected two or more; for a single one use 'candidate'"],
+    ),
+    (
+        STRING + "variants = {blue = 'b', green = 'g'}",
+        ["flags.a.variants.blue: found 'b', expected a table", "flags.a.variants.green: found 'g', expected a table"],
+    ),
+    (
+        STRING + "variants = {blue = {weight = 1}, green = {value = 'g'}}",
+        ["flags.a.variants.blue.value: found nothing, expected the value of this variant"],
+    ),
+    (
+        STRING + "variants = {blue = {value = 1}, green = {value = 'g'}}",
+        ["flags.a.variants.blue.value: found 1, expected a string"],
+    ),
+    (
+        STRING + "variants = {blue = {value = 'b', weight = 0}, green = {value = 'g', weight = -1}}",
+        [f"flags.a.variants.blue.weight: found 0, {WEIGHT}", f"flags.a.variants.green.weight: found -1, {WEIGHT}"],
+    ),
+    (
+        STRING + "variants = {blue = {value = 'b', weight = 0.0001}, green = {value = 'g', weight = '50%'}}",
+        [
+            f"flags.a.variants.blue.weight: found 0.0001, {WEIGHT}",
+            "flags.a.variants.green.weight: found '50%', expected a finite number",
+        ],
+    ),
+    (
+        STRING + "variants = {blue = {value = 'b', weight = 2000000}, green = {value = 'g', wieght = 1}}",
+        [
+            f"flags.a.variants.blue.weight: found 2000000, {WEIGHT}",
+            "flags.a.variants.green.wieght: unknown key, expected value or weight; did you mean 'weight'?",
+        ],
+    ),
+    (
+        STRING + "variants = {baseline = {value = 'b'}, rollout = {value = 'g'}}",
+        [
+            (
+                "flags.a.variants.baseline: found a variant named 'baseline', expected another name: "
+                "this one has a meaning of its own"
+            ),
+            (
+                "flags.a.variants.rollout: found a variant named 'rollout', expected another name: this "
+                "one has a meaning of its own"
+            ),
+        ],
+    ),
+    (
+        STRING + "variants = {'dark blue' = {value = 'b'}, green = {value = 'g'}}",
+        [f"flags.a.variants.dark blue: found the name 'dark blue', {NAME}"],
+    ),
+    (
+        STRING + "candidate = 'c'\nvariants = {blue = {value = 'b'}, green = {value = 'g'}}",
+        ["flags.a.candidate: found 'candidate' and 'variants', expected one of them"],
+    ),
+    (
+        "[flags.a]\ntype='integer'\ndefault=1\nmaximum=9\nvariants = {blue = {value = 10}, green = {value = 2}}",
+        [
+            (
+                "flags.a.variants.blue.value: found variants.blue.value 10 and maximum 9, expected "
+                "variants.blue.value <= maximum"
+            )
+        ],
+    ),
+    ("[flags.a]\ntargets = ['user-1']", ["flags.a.targets: found a list, expected a table"]),
+    ("[flags.a]\ntargets = {on = 'user-1'}", ["flags.a.targets.on: found 'user-1', expected a list of strings"]),
+    (
+        "[flags.a]\ntargets = {On = ['user-1']}",
+        ["flags.a.targets.On: found 'On', expected 'off' or 'on'; did you mean 'on'?"],
+    ),
+    ("[flags.a]\ntargets = {true = ['user-1']}", ["flags.a.targets.true: found 'true', expected 'off' or 'on'"]),
+    ("[flags.a]\ntargets = {on = ['u', 'u']}", ["flags.a.targets.on.1: found 'u' again, expected it once"]),
+    (
+        "[flags.a]\ntargets = {on = ['u'], off = ['v', 'u']}",
+        ["flags.a.targets.off.1: found 'u', which 'on' has too, expected it once"],
+    ),
+    (
+        "[flags.a]\ntargets = {on = ['']}",
+        ["flags.a.targets.on.0: found an empty string, expected some text; leave it out to do without"],
+    ),
+    ("[flags.a]\ntargets = {on = [42]}", ["flags.a.targets.on.0: found 42, expected a string"]),
+    (STRING + "targets = {blue = ['u']}", ["flags.a.targets.blue: found 'blue', expected 'baseline' or 'candidate'"]),
+    (
+        STRING + "variants = {blue = {value = 'b'}, green = {value = 'g'}}\ntargets = {candidate = ['u']}",
+        ["flags.a.targets.candidate: found 'candidate', expected 'baseline', 'blue' or 'green'"],
+    ),
+    ("[flags.a]\nrules = {}", ["flags.a.rules: found a table, expected a list of rules"]),
+    ("[flags.a]\nrules = ['on']", ["flags.a.rules.0: found 'on', expected a table"]),
+    (
+        "[flags.a]\nrules = [{}]",
+        [
+            "flags.a.rules.0.if: found nothing, expected the condition for which the rule holds",
+            f"flags.a.rules.0.serve: found nothing, {SERVE}",
+        ],
+    ),
+    ("[flags.a]\nrules = [{if = {attribute = 'a', equals = 1}}]", [f"flags.a.rules.0.serve: found nothing, {SERVE}"]),
+    (
+        "[flags.a]\nrules = [{serve = 'on'}]",
+        ["flags.a.rules.0.if: found nothing, expected the condition for which the rule holds"],
+    ),
+    (
+        "[flags.a]\nrules = [{when = {attribute = 'a', equals = 1}, serve = 'on'}]",
+        [
+            "flags.a.rules.0.when: unknown key, expected if, name, rollout or serve; did you mean 'if'?",
+            "flags.a.rules.0.if: found nothing, expected the condition for which the rule holds",
+        ],
+    ),
+    (
+        "[[flags.a.rules]]\nif = {attribute = 'a', equals = 1}\nserve = 'true'",
+        ["flags.a.rules.0.serve: found 'true', expected 'default', 'off', 'on' or 'rollout'"],
+    ),
+    (
+        "[[flags.a.rules]]\nif = {attribute = 'a', equals = 1}\nserve = true",
+        ["flags.a.rules.0.serve: found true, expected a string"],
+    ),
+    (
+        "[[flags.a.rules]]\nif = {attribute = 'a', equals = 1}\nserve = 'on'\nrollout = 5",
+        ["flags.a.rules.0: found a rollout and serve = 'on', expected serve = 'rollout' with it"],
+    ),
+    (
+        "[[flags.a.rules]]\nif = {attribute = 'a', equals = 1}\nserve = 'rollout'\nrollout = 101",
+        [f"flags.a.rules.0.rollout: found 101, {PERCENT}"],
+    ),
+    (
+        (
+            "[[flags.a.rules]]\nif = {attribute = 'a', equals = 1}\nserve = 'on'\nname = "
+            "'n'\n[[flags.a.rules]]\nif = {attribute = 'b', equals = 1}\nserve = 'off'\nname = 'n'"
+        ),
+        ["flags.a.rules.1.name: found 'n' again, expected it once"],
+    ),
+    (
+        (
+            "[[flags.a.rules]]\nif = {attribute = 'a', equals = 1}\nserve = 'on'\n[[flags.a.rules]]\nif "
+            "= {attribute = 'a', equals = 1}\nserve = 'on'"
+        ),
+        ["flags.a.rules.1: found a table again, expected it once"],
+    ),
+    (condition("'country'"), ["flags.a.rules.0.if: found 'country', expected a table"]),
+    (condition("{}"), [f"flags.a.rules.0.if: found an empty table, {CONDITION}"]),
+    (condition("{country = 'CH'}"), [f"flags.a.rules.0.if.country: unknown key, {CONDITION_KEYS}"]),
+    (condition("{attribute = 'a'}"), [f"flags.a.rules.0.if: found 'attribute', {CONDITION}"]),
+    (condition("{equals = 1}"), [f"flags.a.rules.0.if: found 'equals', {CONDITION}"]),
+    (
+        condition("{attribute = 'a', equals = 1, in = [2]}"),
+        [f"flags.a.rules.0.if: found 'attribute', 'equals' and 'in', {CONDITION}"],
+    ),
+    (
+        condition("{attribute = 'a', startswith = 'x'}"),
+        [f"flags.a.rules.0.if.startswith: unknown key, {CONDITION_KEYS}; did you mean 'starts_with'?"],
+    ),
+    (
+        condition("{attribute = '', equals = 1}"),
+        ["flags.a.rules.0.if.attribute: found an empty string, expected some text; leave it out to do without"],
+    ),
+    (
+        condition("{attribute = 'a', equals = [1]}"),
+        ["flags.a.rules.0.if.equals: found a list, expected a string, a number, true or false"],
+    ),
+    (
+        condition("{attribute = 'a', equals = nan}"),
+        ["flags.a.rules.0.if.equals: found nan, expected a string, a number, true or false"],
+    ),
+    (
+        condition("{attribute = 'a', equals = 2026-01-01}"),
+        ["flags.a.rules.0.if.equals: found a date, expected a string, a number, true or false"],
+    ),
+    (condition("{attribute = 'a', in = 'CH'}"), ["flags.a.rules.0.if.in: found 'CH', expected a list of values"]),
+    (
+        condition("{attribute = 'a', in = []}"),
+        ["flags.a.rules.0.if.in: found an empty list, expected at least one value"],
+    ),
+    (
+        condition("{attribute = 'a', in = ['CH', 'CH']}"),
+        ["flags.a.rules.0.if.in.1: found 'CH' again, expected it once"],
+    ),
+    (
+        condition("{attribute = 'a', in = [{}]}"),
+        ["flags.a.rules.0.if.in.0: found a table, expected a string, a number, true or false"],
+    ),
+    (
+        condition("{attribute = 'a', starts_with = ''}"),
+        ["flags.a.rules.0.if.starts_with: found an empty string, expected some text; leave it out to do without"],
+    ),
+    (condition("{attribute = 'a', ends_with = 5}"), ["flags.a.rules.0.if.ends_with: found 5, expected a string"]),
+    (
+        condition("{attribute = 'a', contains = ['x']}"),
+        ["flags.a.rules.0.if.contains: found a list, expected a string"],
+    ),
+    (
+        condition("{attribute = 'a', matches = '('}"),
+        ["flags.a.rules.0.if.matches: found '(', expected a regular expression in the syntax of RE2: missing ): ("],
+    ),
+    (
+        condition("{attribute = 'a', matches = '(?=x)'}"),
+        [
+            (
+                "flags.a.rules.0.if.matches: found '(?=x)', expected a regular expression in the syntax "
+                "of RE2: invalid perl operator: (?="
+            )
+        ],
+    ),
+    (
+        condition("{attribute = 'a', regex = 'x'}"),
+        [f"flags.a.rules.0.if.regex: unknown key, {CONDITION_KEYS}; did you mean 'matches'?"],
+    ),
+    (condition("{attribute = 'a', number = 18}"), [f"flags.a.rules.0.if.number: found 18, {NUMBER}"]),
+    (condition("{attribute = 'a', number = '=> 18'}"), [f"flags.a.rules.0.if.number: found '=> 18', {NUMBER}"]),
+    (condition("{attribute = 'a', number = '> many'}"), [f"flags.a.rules.0.if.number: found '> many', {NUMBER}"]),
+    (
+        condition("{attribute = 'a', number = 'between 9 and 1'}"),
+        [f"flags.a.rules.0.if.number: found 'between 9 and 1', {NUMBER}"],
+    ),
+    (condition("{attribute = 'a', number = '> 1e400'}"), [f"flags.a.rules.0.if.number: found '> 1e400', {NUMBER}"]),
+    (condition("{attribute = 'a', version = '>= 2.4'}"), [f"flags.a.rules.0.if.version: found '>= 2.4', {VERSION}"]),
+    (condition("{attribute = 'a', version = '2.4.0'}"), [f"flags.a.rules.0.if.version: found '2.4.0', {VERSION}"]),
+    (
+        condition("{attribute = 'a', version = '>= 01.2.3'}"),
+        [f"flags.a.rules.0.if.version: found '>= 01.2.3', {VERSION}"],
+    ),
+    (
+        condition("{attribute = 'a', semver = '>= 1.2.3'}"),
+        [f"flags.a.rules.0.if.semver: unknown key, {CONDITION_KEYS}; did you mean 'version'?"],
+    ),
+    (condition("{attribute = 'a', date = 2026-01-01}"), [f"flags.a.rules.0.if.date: found a date, {DATE}"]),
+    (
+        condition("{attribute = 'a', date = 'before tomorrow'}"),
+        [f"flags.a.rules.0.if.date: found 'before tomorrow', {DATE}"],
+    ),
+    (
+        condition("{attribute = 'a', date = 'before 2026-02-30'}"),
+        [f"flags.a.rules.0.if.date: found 'before 2026-02-30', {DATE}"],
+    ),
+    (
+        condition("{attribute = 'a', before = 2026-01-01}"),
+        [f"flags.a.rules.0.if.before: unknown key, {CONDITION_KEYS}; did you mean 'date'?"],
+    ),
+    (
+        condition("{attribute = 'a', exists = 'yes'}"),
+        ["flags.a.rules.0.if.exists: found 'yes', expected true or false"],
+    ),
+    (condition("{all = []}"), ["flags.a.rules.0.if.all: found an empty list, expected at least one condition"]),
+    (
+        condition("{any = {attribute = 'a', equals = 1}}"),
+        ["flags.a.rules.0.if.any: found a table, expected a list of conditions"],
+    ),
+    (
+        condition("{all = [{attribute = 'a', equals = 1}], any = [{attribute = 'a', equals = 1}]}"),
+        [f"flags.a.rules.0.if: found 'all' and 'any', {CONDITION}"],
+    ),
+    (condition("{not = []}"), ["flags.a.rules.0.if.not: found a list, expected a table"]),
+    (
+        condition("{not = {attribute = 'a', is = 1}}"),
+        [f"flags.a.rules.0.if.not.is: unknown key, {CONDITION_KEYS}; did you mean 'equals'?"],
+    ),
+    (condition("{segment = 'my segment'}"), [f"flags.a.rules.0.if.segment: found the name 'my segment', {NAME}"]),
+    (
+        condition("{segment = 'x', attribute = 'a'}"),
+        [f"flags.a.rules.0.if: found 'segment' and 'attribute', {CONDITION}"],
+    ),
+    (condition("{and = []}"), [f"flags.a.rules.0.if.and: unknown key, {CONDITION_KEYS}; did you mean 'all'?"]),
+    (
+        condition("{all = [{attribute = 'a', equals = 1}, {attribute = 'b'}]}"),
+        [f"flags.a.rules.0.if.all.1: found 'attribute', {CONDITION}"],
+    ),
+    ("[flags.a]\nprerequisites = 'b'", ["flags.a.prerequisites: found 'b', expected a list of tables"]),
+    ("[flags.a]\nprerequisites = ['b']", ["flags.a.prerequisites.0: found 'b', expected a table"]),
+    (
+        "[flags.a]\nprerequisites = [{flag = 'b'}]",
+        ["flags.a.prerequisites.0.variant: found nothing, expected the variant it must answer"],
+    ),
+    (
+        "[flags.a]\nprerequisites = [{variant = 'on'}]",
+        ["flags.a.prerequisites.0.flag: found nothing, expected the key of another flag"],
+    ),
+    (
+        "[flags.a]\nprerequisites = [{flag = 'b c', variant = 'on'}]",
+        [f"flags.a.prerequisites.0.flag: found the name 'b c', {NAME}"],
+    ),
+    (
+        "[flags.a]\nprerequisites = [{key = 'b', variant = 'on'}]",
+        [
+            "flags.a.prerequisites.0.key: unknown key, expected flag or variant",
+            "flags.a.prerequisites.0.flag: found nothing, expected the key of another flag",
+        ],
+    ),
+    ("[flags.a]\nowner = ''", ["flags.a.owner: found an empty string, expected some text; leave it out to do without"]),
+    ("[flags.a]\ntags = 'x'", ["flags.a.tags: found 'x', expected a list of strings"]),
+    ("[flags.a]\ntags = ['x', 'x']", ["flags.a.tags.1: found 'x' again, expected it once"]),
+    ("[flags.a]\ncreated = 'yesterday'", ["flags.a.created: found 'yesterday', expected a date such as 2026-01-31"]),
+    ("[flags.a]\nexpires = 5", ["flags.a.expires: found 5, expected a date such as 2026-01-31"]),
+    ("[flags.a]\nexpires = 12:00:00", ["flags.a.expires: found a time, expected a date such as 2026-01-31"]),
+    (
+        "[flags.a]\n[flags.a.environments.s]\ntargets = {blue = ['u']}",
+        ["flags.a.environments.s.targets.blue: found 'blue', expected 'off' or 'on'"],
+    ),
+    (
+        "[flags.a]\n[flags.a.environments.s]\nrules = [{if = {attribute = 'a', equals = 1}, serve = 'blue'}]",
+        ["flags.a.environments.s.rules.0.serve: found 'blue', expected 'default', 'off', 'on' or 'rollout'"],
+    ),
+    (
+        STRING + "variants = {blue = {value = 'b'}, green = {value = 'g'}}\ntargets = {blue = ['u']}\n"
+        "[flags.a.environments.s]\nvariants = {red = {value = 'b'}, green = {value = 'g'}}",
+        ["flags.a.environments.s.variants: found no 'blue', expected it, or other targets with these variants"],
+    ),
+    ("segments = []", ["segments: found a list, expected a table"]),
+    ("[segments.s]", ["segments.s.if: found nothing, expected the condition for being in the segment"]),
+    ("[segments.s]\nif = {}", [f"segments.s.if: found an empty table, {CONDITION}"]),
+    ("[segments.'s t']\nif = {attribute='a', equals=1}", [f"segments.s t: found the name 's t', {NAME}"]),
+    (
+        "[segments.s]\ncondition = {attribute='a', equals=1}",
+        [
+            "segments.s.condition: unknown key, expected description or if; did you mean 'if'?",
+            "segments.s.if: found nothing, expected the condition for being in the segment",
+        ],
+    ),
+    (
+        "[segments.s]\nif = {attribute='a', equals=1}\ndescription = 5",
+        ["segments.s.description: found 5, expected a string"],
+    ),
+    ("[segment.s]", ["segment: unknown key, expected auto_rollback, flags or segments; did you mean 'segments'?"]),
     # auto_rollback
     ("[auto_rollback]\ninterval = '30 sec'", [f"auto_rollback.interval: found '30 sec', {DURATION}"]),
     ("[auto_rollback]\ninterval = 0", [f"auto_rollback.interval: found 0, {DURATION}"]),
@@ -372,6 +725,18 @@ def test_a_configuration_is_a_table(data: object) -> None:
 def test_keys_that_are_no_strings_are_refused(data: object) -> None:
     """A dictionary with keys that TOML cannot have is refused like any unknown key."""
     assert len(problems_of(data)) == 1
+
+
+def test_conditions_are_not_nested_for_ever() -> None:
+    """The twenty-first level of conditions is refused where it stands, so that no recursion is ever deep."""
+    found: dict[str, Any] = {"attribute": "a", "equals": 1}
+    for _ in range(19):
+        found = {"not": found}
+    assert parse_declaration({"segments": {"s": {"if": found}}}).segments["s"].condition == found
+    (problem,) = problems_of({"segments": {"s": {"if": {"not": found}}}})
+    assert problem == (
+        f"segments.s.if{'.not' * 20}: found conditions in conditions, 20 deep, expected fewer; name some as segments"
+    )
 
 
 def test_half_characters_are_refused() -> None:

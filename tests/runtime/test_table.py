@@ -1,0 +1,265 @@
+"""Claims about the flag table: pinned answer, guard, the flag's own choice and the mark, in every shape it has."""
+
+from __future__ import annotations
+
+import threading
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from canary_sdk import EvaluationContext, Reason
+from canary_sdk.core.breaker import KILLED, PROBING, TRIPPED
+from canary_sdk.core.compiled import CompiledFlag, compile_flag
+from canary_sdk.core.config import parse_flag
+from canary_sdk.core.evaluation import Evaluation, Role
+from canary_sdk.core.explanation import Cause
+from canary_sdk.runtime.scope import Unit
+from canary_sdk.runtime.table import build_table
+
+if TYPE_CHECKING:
+    from canary_sdk import Canary
+    from canary_sdk.runtime.table import Context
+
+KEYS: Final = [f"user-{number}" for number in range(200)]
+SWISS: Final = {"if": {"attribute": "country", "equals": "CH"}, "serve": "on"}
+SHAPES: Final[dict[str, dict[str, Any]]] = {
+    "nobody": {"rollout": 0},
+    "everybody": {"rollout": 100},
+    "plain": {"rollout": 50},
+    "disabled": {"rollout": 50, "enabled": False},
+    "targets": {"rollout": 50, "targets": {"on": ["user-1"], "off": ["user-2"]}},
+    "rule": {"rollout": 50, "rules": [SWISS]},
+    "rule of everybody": {"rollout": 100, "rules": [{**SWISS, "serve": "default"}]},
+    "variants": {
+        "type": "string",
+        "default": "x",
+        "rollout": 50,
+        "variants": {"blue": {"value": "b"}, "green": {"value": "g"}},
+    },
+}
+
+
+class Subclass(EvaluationContext):
+    """A context of an application's own."""
+
+
+CONTEXTS: Final[list[Context]] = [
+    "user-1",
+    "user-2",
+    "",
+    None,
+    EvaluationContext("user-3"),
+    EvaluationContext(None, {"country": "CH"}),
+    EvaluationContext("user-4", {"country": "CH"}),
+    EvaluationContext("", {"country": "DE"}),
+    Subclass("user-5", {"country": "CH"}),
+]
+
+
+def a_unit(ended: float = 0.0, *, in_request: bool = True, subject: Any = None) -> Unit:
+    """Return a unit of work as it stands in a context variable."""
+    unit = Unit()
+    unit.responded, unit.ended, unit.status, unit.outcome = 0.0, ended, 0, 0
+    unit.in_request, unit.subject = in_request, subject
+    return unit
+
+
+UNITS: Final = st.one_of(
+    st.none(),
+    st.builds(
+        a_unit,
+        st.sampled_from([0.0, 5.0]),
+        in_request=st.booleans(),
+        subject=st.sampled_from([None, "user-7", lambda: "user-8", lambda: None]),
+    ),
+)
+
+
+def expected(flag: CompiledFlag, context: Context, unit: Unit | None, bits: int) -> tuple[Evaluation, str | None]:
+    """Answer as the architecture tells it, step by step: an oracle that has one shape for all flags."""
+    if unit is not None and unit.ended and not unit.in_request:
+        unit = None
+    attributes = context.attributes if isinstance(context, EvaluationContext) else {}
+    key = context.targeting_key if isinstance(context, EvaluationContext) else context
+    if key is None and unit is not None:
+        key = unit.subject() if callable(unit.subject) else unit.subject
+    if unit is not None and "f" in unit:
+        return unit["f"]
+    if bits:
+        return (flag.probe(key, attributes) if bits == PROBING else flag.tripped), key
+    return flag.choose(key, attributes), key
+
+
+@given(
+    st.sampled_from([*SHAPES]),
+    st.lists(st.tuples(st.sampled_from(CONTEXTS), st.sampled_from([0, 0, TRIPPED, KILLED, PROBING])), max_size=4),
+    UNITS,
+)
+def test_every_shape_answers_and_marks_alike(shape: str, asked: list[tuple[Context, int]], unit: Unit | None) -> None:
+    """Whatever shape a flag is compiled to, answers and marks are those of the plain sequence of steps."""
+    flag = compile_flag(parse_flag("f", SHAPES[shape]).base, 20.0)
+    guard = memoryview(bytearray(4))
+    current: ContextVar[Unit | None] = ContextVar("unit", default=unit)
+    table = build_table({"f": flag}, 1, lambda _: (guard, 2), current.get)
+    for context, bits in asked:
+        guard[2] = bits
+        answer, key = expected(flag, context, unit, bits)
+        marks = {} if unit is None else dict(unit)
+        attributes = context.attributes if isinstance(context, EvaluationContext) else {}
+        assert table.peek("f", key, attributes) == answer
+        assert marks == ({} if unit is None else unit)
+        assert table["f"](context) == answer
+        if unit is not None and not unit.is_over:
+            assert unit == {"f": marks.get("f", (answer, key))}
+        else:
+            assert marks == ({} if unit is None else unit)
+
+
+@pytest.mark.parametrize("shape", ["plain", "rule", "everybody"])
+def test_threads_of_one_unit_agree_while_the_guard_moves(shape: str) -> None:
+    """Two threads that meet a flag together in one unit get one answer, even if it trips between them."""
+    flag = compile_flag(parse_flag("f", SHAPES[shape] | {"rollout": 100 if shape == "everybody" else 99.999}).base)
+    guard = memoryview(bytearray(1))
+    for _ in range(200):
+        unit, barrier = a_unit(), threading.Barrier(3)
+        current: ContextVar[Unit | None] = ContextVar("unit", default=unit)
+        resolve = build_table({"f": flag}, 1, lambda _: (guard, 0), current.get)["f"]
+        seen: list[Evaluation] = []
+
+        def ask(barrier: threading.Barrier = barrier, resolve: Any = resolve, seen: list[Evaluation] = seen) -> None:
+            barrier.wait()
+            seen.append(resolve("user-1"))
+
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        barrier.wait()
+        guard[0] ^= TRIPPED
+        for thread in threads:
+            thread.join()
+        assert seen[0] is seen[1] is unit["f"][0]
+
+
+# --- through a Canary ---
+
+FLAGS: Final[dict[str, dict[str, Any]]] = {
+    "flags": {
+        "basket": {"rollout": 100},
+        "checkout": {
+            "rollout": 100,
+            "prerequisites": [{"flag": "basket", "variant": "on"}],
+            "environments": {"test": {"salt": "other"}},
+        },
+        "staff": {"rules": [{"name": "staff", "if": {"segment": "staff"}, "serve": "on"}]},
+        "half": {"rollout": 50},
+    },
+    "segments": {"staff": {"if": {"attribute": "mail", "ends_with": "@shop.example"}}},
+}
+
+
+def test_a_prerequisite_that_trips_takes_what_needs_it_along(canary: Canary) -> None:
+    """The guard of a required flag is looked at, so killing it is felt at the next evaluation of the other."""
+    canary.apply(FLAGS)
+    assert canary.is_enabled("checkout", "u")
+    canary.kill("basket", reason="test")
+    answer = canary.evaluate("checkout", "u")
+    assert (answer.value, answer.reason, answer.role) == (False, Reason.PREREQUISITE_FAILED, Role.APART)
+    canary.release("basket")
+    assert canary.is_enabled("checkout", "u")
+
+
+def test_a_prerequisite_is_what_the_unit_was_answered(canary: Canary) -> None:
+    """A unit that was served the required variant goes on with it, and asking a prerequisite marks nothing."""
+    canary.apply(FLAGS)
+    with canary.scope("one", key="u") as unit:
+        assert canary.is_enabled("checkout")
+        assert unit is not None
+        assert set(unit) == {"checkout"}
+    with canary.scope("two", key="u") as unit:
+        assert canary.is_enabled("basket")
+        canary.kill("basket", reason="test")
+        assert canary.is_enabled("checkout")
+    with canary.scope("three", key="u"):
+        assert not canary.is_enabled("checkout")
+
+
+def test_rules_ask_for_attributes_and_segments(canary: Canary) -> None:
+    """Attributes reach the rules, also where the unit's own key is used; a key alone has none."""
+    canary.apply(FLAGS)
+    staff = EvaluationContext("u", {"mail": "u@shop.example"})
+    assert canary.evaluate("staff", staff).reason is Reason.TARGETING_MATCH
+    assert not canary.is_enabled("staff", "u")
+    with canary.scope("one", key="u") as unit:
+        assert canary.is_enabled("staff", EvaluationContext(None, {"mail": "x@shop.example"}))
+        assert unit is not None
+        assert unit["staff"][1] == "u"
+
+
+def test_a_segment_changes_for_all_flags_at_once(canary: Canary) -> None:
+    """A segment is stored by itself; what refers to it follows when it is declared anew."""
+    canary.apply(FLAGS)
+    canary.apply({"segments": {"staff": {"if": {"attribute": "mail", "ends_with": "@new.example"}}}})
+    assert canary.is_enabled("staff", EvaluationContext("u", {"mail": "u@new.example"}))
+    assert not canary.is_enabled("staff", EvaluationContext("u", {"mail": "u@shop.example"}))
+
+
+def test_all_flags_are_answered_and_none_is_met(canary: Canary) -> None:
+    """Bulk evaluation gives what each flag would answer here, and the unit is measured for none of them."""
+    canary.apply(FLAGS)
+    canary.kill("basket", reason="test")
+    for key in KEYS[:20]:
+        answers = canary.evaluate_all(key)
+        assert answers == {flag_key: canary.evaluate(flag_key, key) for flag_key in FLAGS["flags"]}
+    with canary.scope("one", key="u") as unit:
+        assert canary.evaluate("basket").reason is Reason.TRIPPED
+        canary.release("basket")
+        answers = canary.evaluate_all()
+        assert (answers["basket"].reason, answers["half"].role) == (Reason.TRIPPED, canary.evaluate("half", "u").role)
+        assert unit is not None
+        assert set(unit) == {"basket", "half"}
+
+
+def test_one_failing_flag_spoils_no_other(canary: Canary) -> None:
+    """A key that cannot be hashed fails the flags that need it, says so, and leaves the others their answers."""
+    canary.apply(FLAGS)
+    nonsense: Any = 42
+    answers = canary.evaluate_all(nonsense)
+    assert (answers["half"].reason, answers["basket"].value) == (Reason.ERROR, True)
+    assert canary.evaluate_all(EvaluationContext("u", nonsense))["basket"].value is True
+
+
+def test_attributes_that_raise_are_the_rules_own_business(canary: Canary) -> None:
+    """Attributes that are no mapping match no rule, and the flag answers by its percentage."""
+    canary.apply(FLAGS)
+    nonsense: Any = object()
+    assert canary.evaluate("staff", EvaluationContext("u", nonsense)).reason is Reason.DEFAULT
+
+
+def test_an_explanation_speaks_of_the_answer_that_was_served(canary: Canary) -> None:
+    """It names environment, overrides and cause, the answer is marked as any other, and a second one is pinned."""
+    canary.apply(FLAGS)
+    with canary.scope("one", key="u") as unit:
+        answer = canary.evaluate("checkout", explain=True)
+        assert unit is not None
+        assert unit["checkout"][0] == answer
+        again = canary.evaluate("checkout", explain=True)
+    assert answer.explanation is not None
+    assert again.explanation is not None
+    assert str(answer.explanation) == (
+        "checkout is 'on' in test, which overrides salt, because everybody is in the rollout"
+    )
+    assert (answer.explanation.cause, again.explanation.cause) == (Cause.ROLLOUT, Cause.PINNED)
+    canary.kill("checkout", reason="test")
+    killed = canary.evaluate("checkout", "u", explain=True)
+    assert killed.reason is Reason.TRIPPED
+    assert killed.explanation is not None
+    assert killed.explanation.cause is Cause.KILLED
+
+
+def test_explaining_what_is_not_there_raises_nothing(canary: Canary) -> None:
+    """An unknown flag has the caller's default and no explanation."""
+    answer = canary.evaluate("unheard-of", "u", explain=True)
+    assert (answer.reason, answer.explanation) == (Reason.ERROR, None)
