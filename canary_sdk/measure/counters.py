@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from operator import sub
 from typing import Final
 
 from canary_sdk.measure.layout import BLOCK, LIMITS, WORD, cell_of, size_of
@@ -59,7 +58,3 @@ class Counters:
     def over(self, limit_s: float) -> int:
         """Requests that took longer. Raises: ValueError, for a limit the arm is not held against."""
         return self.cells[OVER + self.limits_ns.index(nanoseconds(limit_s))]
-
-    def __sub__(self, earlier: Counters) -> Counters:
-        """Return what was counted since an earlier reading."""
-        return Counters(tuple(map(sub, self.cells, earlier.cells)), self.limits_ns)

@@ -75,7 +75,7 @@ class Window:
         cells = self._total
         over = {limit: cells[cell] for limit in limits if (cell := self._cell_of(limit)) is not None}
         return Tally(
-            requests=max(cells[REQUESTS], cells[ERRORS], *over.values(), 0),
+            requests=max(cells[REQUESTS], cells[ERRORS], *over.values()),
             errors=cells[ERRORS],
             aborted=cells[ABORTED],
             seconds=self._at_s - self._held[0].since_s if self._held else 0.0,

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import suppress
+from operator import ge
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,7 +119,7 @@ class ArenaModel(RuleBasedStateMachine):
             assert {f"bin {i}": n for i, n in enumerate(seen.bins) if n} == {
                 k: n for k, n in kept.items() if k[:3] == "bin"
             }
-            assert min((seen - self.before.get(name, Counters())).cells) >= 0
+            assert all(map(ge, seen.cells, self.before.get(name, Counters()).cells))
             self.before[name] = seen
 
     def teardown(self) -> None:
@@ -291,6 +292,27 @@ def test_names_are_kept_for_people(arena: Arena) -> None:
     one, other = arena.arm(long + "a"), arena.arm(long + "b")
     assert one.index != other.index
     assert sorted(arena.names()) == ["ö" * 56, "ö" * 56]
+
+
+def test_a_name_is_told_as_it_is_or_up_to_the_letter_that_was_cut(arena: Arena) -> None:
+    """A letter that the cut went through is shown as such, and nothing else is taken off."""
+    arena.arm("X")
+    assert arena.names() == ["X"]
+    arena.arm("a" + "ö" * 56)
+    assert sorted(arena.names()) == ["X", "a" + "ö" * 55 + "\N{REPLACEMENT CHARACTER}"]
+
+
+def test_repr_shows_where_it_counts(arena: Arena, path: Path) -> None:
+    """The file, or why there is none; and what an arm counts in."""
+    arm = arena.arm("a", LIMITS)
+    count(arm, 0.1)
+    assert repr(arena) == f"<Arena {path}, 1 arms, refused {{}}>"
+    assert repr(arm) == "<Arm a, shared, limits (0.2, 0.5, 1.0)>"
+    private = Arena()
+    arm = private.arm("a")
+    count(arm, 0.1)
+    assert repr(private) == "<Arena private: no file was asked for, 1 arms, refused {}>"
+    assert repr(arm) == "<Arm a, private, limits ()>"
 
 
 def test_counters_outlive_their_process(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,19 @@ def test_without_a_file_it_is_always_held() -> None:
 def test_a_file_that_cannot_be_had_leaves_nobody_without_a_judge(tmp_path: Path) -> None:
     """Two judges that find the same do less harm than none."""
     assert Lease(str(tmp_path / "missing" / "a.lease")).take()
+
+
+def test_its_file_is_for_this_user_alone_and_where_it_seems_to_be(path: str) -> None:
+    """Nobody else can keep it locked, and whoever may write to a shared directory cannot lead us elsewhere."""
+    target = Path(path + ".target")
+    Path(path).symlink_to(target)
+    assert Lease(path).take()
+    assert not target.exists()
+    Path(path).unlink()
+    lease = Lease(path)
+    assert lease.take()
+    assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
+    lease.let_go()
 
 
 def test_the_last_process_takes_its_file_with_it(path: str) -> None:

@@ -94,6 +94,7 @@ def test_ends_are_clamped(seconds: float, index: int) -> None:
 
 def test_the_range_is_the_stated_one() -> None:
     """From 10 microseconds to 7,845 seconds in 1,024 bins."""
+    assert len(Sketch().counts) == BINS
     assert (LOWEST_S, BINS, math.floor(HIGHEST_S)) == (1e-5, 1_024, 7_845)
 
 

@@ -99,8 +99,8 @@ def test_the_first_reading_is_only_compared_with() -> None:
     """What was counted before the window began is not in it."""
     window = Window(10)
     window.push(Source().read(), 100.0)
-    assert window.tally(LIMITS) == Tally(over=dict.fromkeys(LIMITS, 0))
-    assert Window(10).tally() == Tally()
+    assert window.tally(LIMITS, (0.5,)) == Tally(over=dict.fromkeys(LIMITS, 0))
+    assert Window(10).tally(LIMITS, (0.5,)) == Tally()
 
 
 def test_every_second_counts() -> None:
@@ -130,10 +130,19 @@ def test_counters_that_begin_anew_begin_the_window_again() -> None:
     assert window.tally(LIMITS) == Tally(over=dict.fromkeys(LIMITS, 0))
 
 
+def test_the_shortest_requests_are_told() -> None:
+    """The first bin is as good as any."""
+    window, source = busy_window()
+    source.finish(0.0)
+    window.push(source.read(), 104.0)
+    assert window.bins()[0] == 1
+
+
+@pytest.mark.parametrize("slices", [1, 10])
 @pytest.mark.parametrize("later", [ERRORS, OVER + 1])
-def test_what_happens_to_a_request_later_is_never_more_than_the_requests(later: int) -> None:
+def test_what_happens_to_a_request_later_is_never_more_than_the_requests(later: int, slices: int) -> None:
     """A request that was counted while it was open, and fails or crosses a limit in another slice, counts in both."""
-    window, source = Window(10), Source()
+    window, source = Window(slices), Source()
     window.push(source.read(), 100.0)
     source.cells[REQUESTS] += 1
     window.push(source.read(), 101.0)
