@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
 import os
@@ -415,6 +416,33 @@ def test_the_segment_of_a_dead_process_is_taken_once_it_has_been_silent(path: Pa
     assert later[0].read(later[0].arm("a")).requests == 4
     for process in later:
         process.close()
+
+
+@pytest.mark.skipif(not Path("/proc/uptime").exists(), reason="the kernel does not tell")
+def test_a_claim_tells_when_its_process_started(arena: Arena) -> None:
+    """In ticks after boot, whatever the process is called; 0 for a process that is gone."""
+
+    def ticks() -> float:
+        return float(Path("/proc/uptime").read_text().split()[0]) * os.sysconf("SC_CLK_TCK")
+
+    before = ticks()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert before - 2 <= segment.started(child.pid) <= ticks() + 2
+        child.communicate(b"\n")
+    assert segment.started(child.pid) == 0
+    ours, name = segment.started(os.getpid()), Path("/proc/self/comm").read_text()
+    Path("/proc/self/comm").write_text("a) b")
+    assert segment.started(os.getpid()) == ours
+    Path("/proc/self/comm").write_text(name)
+    count(arena.arm("a"), 0.1)
+    assert arena._words[layout.SEGMENT_TABLE.offset // 8 + segment.STARTED] == ours
+
+
+@pytest.mark.parametrize("told", [b"", b"1 (a) " + b"? " * 40])
+def test_what_the_kernel_tells_otherwise_is_not_known(told: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shape that we do not know is 0, and raises nothing."""
+    monkeypatch.setattr(segment, "open", lambda *_: io.BytesIO(told), raising=False)
+    assert segment.started(1) == 0
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canary_sdk.measure.arm import Arm
-from canary_sdk.measure.counters import ABORTED, BINS, CELLS, ERRORS, OVER, REQUESTS, WRITES, nanoseconds
+from canary_sdk.measure.counters import ABORTED, BINS, CELLS, EARLY, ERRORS, OVER, REQUESTS, WRITES, nanoseconds
 from canary_sdk.measure.sketch import bin_of
 
 LIMITS_NS = (*map(nanoseconds, (0.5, 0.2)), *[0] * 14)
@@ -50,6 +50,16 @@ def test_an_aborted_request_is_nothing_else() -> None:
     arm, block = watched()
     arm.abort()
     assert (block[ABORTED], block[WRITES], sum(block)) == (1, 1, 2)
+
+
+def test_an_open_request_is_overdue_past_the_limit_and_not_at_it() -> None:
+    """At the limit it is nothing yet; past it, it is counted as early once, and each crossing is one write."""
+    arm, block = watched()
+    assert arm.overdue(0.2) == sum(block) == 0
+    counted = arm.overdue(0.3)
+    assert (block[REQUESTS], block[EARLY], block[WRITES]) == (1, 1, 1)
+    arm.overdue(0.6, counted)
+    assert (block[REQUESTS], block[EARLY], block[WRITES]) == (1, 1, 2)
 
 
 def test_without_limits_nothing_is_overdue() -> None:

@@ -196,6 +196,9 @@ def test_the_directory_is_shared_memory_or_the_one_for_temporary_files(
     monkeypatch.delenv("CANARY_ARENA_DIR", raising=False)
     monkeypatch.setattr(mapping, "SHARED_MEMORY", str(tmp_path))
     assert Path(default_path("memory:", "test")).parent == tmp_path
-    monkeypatch.setattr(mapping, "SHARED_MEMORY", str(tmp_path / "missing"))
     monkeypatch.setattr("tempfile.tempdir", "/tmp")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda *_: False)
+        assert Path(default_path("memory:", "test")).parent == Path("/tmp")
+    monkeypatch.setattr(mapping, "SHARED_MEMORY", str(tmp_path / "missing"))
     assert Path(default_path("memory:", "test")).parent == Path("/tmp")
