@@ -33,6 +33,13 @@ ON, OFF = (
 )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _close_shared() -> Iterator[None]:
+    """What it has to say, it says before the tests' own last word."""
+    yield
+    SHARED.close()
+
+
 @pytest.fixture
 def feature(canary: Canary) -> Feature:
     """Decorate with a flag at 50 %."""
