@@ -36,9 +36,31 @@ def connect(
     """
     from canary_sdk.telemetry.log import LogSink
 
+    canary = _join(url, environment, clock=clock, background=background)
+    canary.subscribe(LogSink())
+    return canary
+
+
+def operate(url: str, *, environment: str | None = None, actor: str = "", create: bool = False) -> Canary:
+    """Return a `Canary` for one command of an operator: it starts no thread and tells nobody.
+
+    Raises `CanaryError` as `connect`, and for a file that is not there, unless it is to `create` it.
+    """
+    return _join(url, environment, background=False, actor=actor, create=create)
+
+
+def _join(
+    url: str | None,
+    environment: str | None,
+    *,
+    clock: Clock = SYSTEM_CLOCK,
+    background: bool,
+    actor: str = "",
+    create: bool = True,
+) -> Canary:
     url = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
     environment = environment or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_ENVIRONMENT
-    store, identity = _open_store(url)
+    store, identity = _open_store(url, create=create)
 
     def open_arena() -> Arena:
         from canary_sdk.measure.arena import Arena
@@ -48,18 +70,17 @@ def connect(
 
     from canary_sdk.stores.repository import DocumentRepository
 
-    canary = Canary(
+    return Canary(
         DocumentRepository(store, environment),
         environment=environment,
         open_arena=open_arena,
         clock=clock,
+        actor=actor,
         background=background,
     )
-    canary.subscribe(LogSink())
-    return canary
 
 
-def _open_store(url: str) -> tuple[FlagStore, str]:
+def _open_store(url: str, *, create: bool) -> tuple[FlagStore, str]:
     """Return the store and what identifies it on this host; a store that nobody else can see has no identity."""
     parts = urlsplit(url)
     if parts.scheme == "memory":
@@ -70,6 +91,8 @@ def _open_store(url: str) -> tuple[FlagStore, str]:
         from canary_sdk.stores.sqlite import SQLiteStore
 
         path = _sqlite_path(url, parts.netloc, parts.path)
+        if not create and not os.path.exists(path):  # noqa: PTH110 - pathlib is not worth its import here
+            raise CanaryError(f"there is no store at {path}: apply a configuration to make one, or name another")
         return SQLiteStore(path), f"sqlite:{os.path.realpath(path)}"
     expected = "sqlite:///file.db, sqlite:////absolute/file.db or memory:"
     raise CanaryError(f"no store answers to {url!r}: expected {expected}")

@@ -168,9 +168,9 @@ class Action(StrEnum):
 class HistoryRow:
     """One change, in the words of the domain; `id` is what `undo` asks for.
 
-    `kind` says what was changed: a flag, its breaker, or another section of the configuration. `environment` is where
-    it applies, empty where that is everywhere. Nothing is different where only the declaration caught up with what
-    held. After it, the flag is at `revision`.
+    `kind` says what was changed, and `key` which: a flag, its breaker, a segment, or the one `auto_rollback`.
+    `environment` is where it applies, empty where that is everywhere. Nothing is different where only the declaration
+    caught up with what held. After it, what was changed is at `revision`.
     """
 
     id: int
@@ -183,6 +183,11 @@ class HistoryRow:
     environment: str
     differences: tuple[Difference, ...]
     revision: int
+
+    @property
+    def name(self) -> str:
+        """What was changed, for people: a flag by its key alone."""
+        return f"{self.kind} {self.key}" if self.kind == "segment" else self.key
 
     @property
     def sentence(self) -> str:

@@ -11,6 +11,7 @@ EXTRAS: Final = {
     "rich": "cli",
     "h11": "demo",
     "starlette": "demo",
+    "tomli_w": "cli",
     "uvicorn": "demo",
 }
 """Which extra brings what the command line needs."""

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from canary_sdk.apps.flags import flags
+from canary_sdk.apps.operate import kill, release, reset, status
 from canary_sdk.errors import CanaryError
 
 if TYPE_CHECKING:
@@ -28,6 +30,10 @@ INTERRUPTED: Final = 130
 @click.version_option(package_name="canary-rollout", message="%(version)s")
 def canary() -> None:
     """Release a feature to a share of your users, and take it back by itself."""
+
+
+for verb in (flags, kill, release, reset, status):
+    canary.add_command(verb)
 
 
 class FaultType(click.ParamType["Fault"]):

@@ -43,7 +43,7 @@ def told(row: AuditRow) -> HistoryRow:
         reason=row.reason,
         action=_action(row.kind, before, after),
         kind=row.kind,
-        key=key,
+        key=row.kind if row.kind == codec.AUTO_ROLLBACK else key,
         environment=environment or _only(found),
         differences=found,
         revision=row.revision,

@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from canary_sdk.apps.colours import BAD, CALM, FAINT, GOOD, WARM
 from canary_sdk.core.breaker import State
 from canary_sdk.core.judge import Outcome
 from canary_sdk.core.slo import Metric, say_rate, say_ratio, say_seconds
@@ -26,12 +27,6 @@ if TYPE_CHECKING:
     from canary_sdk.core.tally import Tally
     from canary_sdk.rehearsal.engine import Progress
     from canary_sdk.rehearsal.result import Moment
-
-GOOD: Final = "green"
-BAD: Final = "bold red"
-CALM: Final = "cyan"
-FAINT: Final = "bright_black"
-WARM: Final = "yellow"
 
 ICONS: Final = {
     Kind.STEP: Text("●", style=CALM),

@@ -1,0 +1,213 @@
+"""How stored flags, their history and their state look in a terminal: values in, what rich draws out.
+
+What people wrote is drawn as it is, never as markup.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from canary_sdk.apps.colours import BAD, CALM, FAINT, GOOD, WARM
+from canary_sdk.core.breaker import State
+from canary_sdk.core.fields import ENVIRONMENTS, say_field
+from canary_sdk.core.slo import say_seconds
+from canary_sdk.ports import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from rich.console import RenderableType
+
+    from canary_sdk.core.breaker import Breaker
+    from canary_sdk.core.fields import Difference, Fields
+    from canary_sdk.ports import HistoryRow, StoredFlag
+    from canary_sdk.runtime.status import FlagStatus, Status
+
+PLAIN_COLUMNS: Final = 200
+"""How wide a table may be where nobody looks at a terminal: nothing is cut off for a pipe."""
+NOTHING: Final = "–"
+ARROW: Final = " → "
+
+ACTIONS: Final = {
+    Action.CREATED: GOOD,
+    Action.CHANGED: "",
+    Action.DELETED: WARM,
+    Action.KILLED: BAD,
+    Action.RELEASED: GOOD,
+    Action.TRIPPED: BAD,
+    Action.PROBED: WARM,
+    Action.RECOVERED: GOOD,
+    Action.RESET: GOOD,
+}
+
+
+def show(*parts: RenderableType) -> None:
+    """Write to the terminal, or plainly to whatever stands in its place."""
+    console = Console(highlight=False, emoji=False)
+    if console.is_terminal:
+        console.print(Text(), *parts, Text(), sep="\n")
+    else:
+        console.width = PLAIN_COLUMNS
+        console.print(*parts, sep="\n")
+
+
+# --- flags ---
+
+
+def flag_list(flags: Mapping[str, StoredFlag], status: Status) -> RenderableType:
+    """Draw a line for each flag, as it is served in one environment."""
+    if not flags:
+        return Text("There are no flags in this store.", style=FAINT)
+    table = _table("flag", "state", "type", "environments", "changed since declared", "revision", "description")
+    for key, flag in flags.items():
+        table.add_row(
+            Text(key, style="bold"),
+            Text("✘ damaged", style=BAD) if flag.damaged else _state(status.flags.get(key)),
+            str(flag.fields.get("type", "boolean")),
+            Text(", ".join(flag.fields.get(ENVIRONMENTS, {})) or NOTHING, style=FAINT),
+            _drift(flag.drift),
+            str(flag.revision),
+            Text(str(flag.fields.get("description", ""))),
+        )
+    return table
+
+
+def flag_sheet(flag: StoredFlag, status: Status, rows: Sequence[HistoryRow]) -> RenderableType:
+    """Draw everything of one flag: its state, its fields everywhere, what was changed, and by whom lately."""
+    title = Text.assemble((flag.key, "bold"), ("  revision ", FAINT), str(flag.revision))
+    description = Text(str(flag.fields.get("description", "")), style="italic")
+    here = status.flags.get(flag.key)
+    state = Text.assemble((f"{status.environment}  ", FAINT), _state(here))
+    parts: list[RenderableType] = [title, *([description] if description else []), Text(), state]
+    parts += [Text(line, style=BAD) for line in _held(here.breaker if here else None, status.at)]
+    parts += [Text(), _fields(flag)]
+    if rows:
+        parts += [Text(), history_table(rows)]
+    return Group(*parts)
+
+
+def _fields(flag: StoredFlag) -> Table:
+    """Draw the fields, a column for each environment that overrides any, and one for what was declared otherwise."""
+    environments: Mapping[str, Fields] = flag.fields.get(ENVIRONMENTS, {})
+    declared = {each.path: each for each in flag.drift}
+    own = {path[-1] for path in declared}
+    names = sorted((flag.fields.keys() - {ENVIRONMENTS, "description"}).union(own, *environments.values()))
+    table = _table("field", "everywhere", *environments, *(["declared"] if declared else []))
+    for name in names:
+        others = [Text.assemble(*_cell(overrides.get(name))) for overrides in environments.values()]
+        was = [_declared(declared.values(), name)] if declared else []
+        table.add_row(name, Text.assemble(*_cell(flag.fields.get(name))), *others, *was)
+    return table
+
+
+def _declared(drift: Iterable[Difference], name: str) -> Text:
+    """Say what was declared where something else holds."""
+    said = [f"{each.environment} {say_field(each.before)}".strip() for each in drift if each.path[-1] == name]
+    return Text(", ".join(said), style=WARM)
+
+
+def _cell(value: object) -> tuple[tuple[str, str], ...]:
+    if value is None:
+        return ((NOTHING, FAINT),)
+    lines = [say_field(each) for each in value] if isinstance(value, list) and value else [say_field(value)]
+    return (("\n".join(lines), ""),)
+
+
+def _drift(drift: Sequence[Difference]) -> Text:
+    return Text(", ".join(each.name for each in drift) or NOTHING, style=WARM if drift else FAINT)
+
+
+# --- state ---
+
+
+def _state(flag: FlagStatus | None) -> Text:
+    """Say in a word or two what is served."""
+    if flag is None:
+        return Text(NOTHING, style=FAINT)
+    if not flag.breaker.is_serving:
+        return Text("■ killed" if flag.breaker.killed else "■ tripped", style=BAD)
+    if flag.breaker.state is State.HALF_OPEN:
+        return Text("◐ probing", style=WARM)
+    if not flag.flag.enabled:
+        return Text("○ disabled", style=FAINT)
+    share = f"{flag.flag.rollout:g} %"
+    return Text(f"● {share}", style=GOOD) if flag.flag.rollout else Text(f"○ {share}", style=FAINT)
+
+
+def _held(breaker: Breaker | None, at: float) -> list[str]:
+    """Say what holds a flag off, since when and why."""
+    if breaker is None:
+        return []
+    lines = []
+    if breaker.killed:
+        lines.append(f"killed{_since(breaker.killed_at, at)}: {breaker.kill_reason or 'no reason given'}")
+    if breaker.state is not State.CLOSED:
+        lines.append(f"tripped{_since(breaker.tripped_at, at)}: {breaker.reason or 'no reason known'}")
+    return lines
+
+
+def _since(then: float | None, at: float) -> str:
+    return "" if then is None else f" {say_seconds(max(at - then, 0.0))} ago, at {when(then)}"
+
+
+def status_view(status: Status, store: str) -> RenderableType:
+    """Draw the state of an environment: what is off comes first, with the reason."""
+    where = f"  {store}  version {status.version}"
+    facts = Text.assemble((status.environment, "bold"), (where, FAINT))
+    troubles = [Text(f"! {words}", style=WARM) for words in (status.stale, status.private) if words]
+    table = _table("flag", "state", "why")
+    for key, flag in sorted(status.flags.items(), key=lambda each: (each[1].breaker.is_serving, each[0])):
+        why = Text("\n".join(_held(flag.breaker, status.at)) or flag.flag.metadata.description, style="")
+        table.add_row(Text(key, style="bold"), _state(flag), why)
+    body = table if status.flags else Text("There are no flags in this store.", style=FAINT)
+    return Group(facts, *troubles, Text(), body)
+
+
+# --- history ---
+
+
+def history_table(rows: Iterable[HistoryRow]) -> RenderableType:
+    """Draw changes, newest first; the number is what `undo` asks for."""
+    table = _table("change", "when", "who", "flag", "where", "what", "why")
+    table.columns[0].justify = "right"
+    for row in rows:
+        table.add_row(
+            Text(str(row.id), style=CALM),
+            Text(when(row.at), style=FAINT),
+            Text(row.actor),
+            Text(row.name, style="bold"),
+            Text(row.environment or NOTHING, style="" if row.environment else FAINT),
+            _what(row),
+            Text(row.reason, style="italic"),
+        )
+    return table if table.row_count else Text("Nothing has happened yet.", style=FAINT)
+
+
+def _what(row: HistoryRow) -> Text:
+    """Draw each difference on a line of its own; where a flag came or went, that is enough."""
+    if row.action is not Action.CHANGED or not row.differences:
+        return Text(row.sentence, style=ACTIONS[row.action])
+    return Text("\n").join(
+        Text.assemble(
+            f"{each.path[-1]} ", (say_field(each.before), FAINT), (ARROW, FAINT), (say_field(each.after), CALM)
+        )
+        for each in row.differences
+    )
+
+
+def when(at: float) -> str:
+    """Write a wall time as this machine's people read it."""
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, header_style=FAINT, pad_edge=False, show_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    return table
