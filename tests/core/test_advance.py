@@ -301,6 +301,7 @@ def test_a_trip_aborts_in_every_state(status: Status) -> None:
     step = world.tick()
     assert (step.action, step.state.status, step.state.percent) == (Action.ABORT, Status.ABORTED, 0.0)
     assert (step.state.reason, step.due_s) == ("breach 3 in a row", None)
+    world.run(60)
     world.others = {}
     assert world.run(3600).state == step.state
     assert world.kinds().count(RolloutAborted) == 1

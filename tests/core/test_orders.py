@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from canary_sdk.core import orders
-from canary_sdk.core.advance import advance
+from canary_sdk.core.advance import Action, advance
 from canary_sdk.core.events import (
     RolloutAborted,
     RolloutPaused,
@@ -19,7 +19,7 @@ from canary_sdk.core.events import (
     StageApproved,
     StageStarted,
 )
-from canary_sdk.core.grounds import Evidence, Now
+from canary_sdk.core.grounds import Evidence, Judgement, Now, Standing
 from canary_sdk.core.plan import Plan, parse_plan
 from canary_sdk.core.rollout import Approval, By, Rollout, Status
 from canary_sdk.core.tally import Tally
@@ -135,6 +135,8 @@ def test_a_restart_forgets_everything_but_its_number() -> None:
     again, _ = orders.restart(PLAN, aborted, BO)
     assert (again.attempt, again.seq, again.stage, again.percent) == (2, aborted.seq + 1, 0, 0.0)
     assert (again.approvals, again.baseline, again.baked_s, again.started) == ((), None, 0.0, BO)
+    promoted, _ = orders.promote(FREE, a_running(FREE), BO)
+    assert orders.restart(FREE, promoted, BO)[0].percent == 0.0
 
 
 # --- pausing ---
@@ -152,6 +154,8 @@ def test_a_pause_stops_the_bake_and_serves_on() -> None:
     assert state.reason == "paused by ana: release 4.2"
     state, _ = orders.resume(FREE, state, BO)
     assert (state.status, state.baked_s) == (Status.RUNNING, 150.0)
+    good = Evidence(judgement=Judgement(standing=Standing.GOOD, stage=1, seconds=30.0))
+    assert advance(FREE, state, good, Now(30.0, WALL)).action is Action.HOLD
 
 
 def test_what_was_paused_before_it_began_waits_for_its_time_again() -> None:
@@ -222,6 +226,8 @@ def test_four_eyes_are_two_people(name: str) -> None:
     state, _ = orders.approve(FOUR_EYES, state, "sre-lead", BO)
     assert orders.advance_now(FOUR_EYES, state, BO)[0].stage == 2
     assert orders.abort(state, ana)[0].status is Status.ABORTED
+    with pytest.raises(Refused, match="has started it"):
+        orders.approve(FOUR_EYES, replace(state, started=ana), "sre-lead", ANA, stage=3)
 
 
 def test_with_four_eyes_nobody_speaks_in_two_roles() -> None:
