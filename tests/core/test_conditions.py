@@ -75,6 +75,7 @@ ZURICH: Final = timezone(timedelta(hours=2))
         ({"in": ["CH", "DE"]}, ["CH", "DE"], ["AT", None, ["CH"], 1]),
         ({"in": ["CH", 1, True]}, ["CH", 1, 1.0, True], [False, 0, "1", None]),
         ({"starts_with": "eu-"}, ["eu-west", "eu-"], ["eu", "EU-west", "", None, 5, ["eu-"]]),
+        ({"starts_with": "1"}, ["12"], [12, 1.5, b"1"]),
         ({"ends_with": "@x.org"}, ["a@x.org", "@x.org"], ["a@x.org ", "x.org", None, 5]),
         (
             {"contains": "beta"},

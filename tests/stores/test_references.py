@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from canary_sdk import ConfigError, connect
+from canary_sdk.core.config import parse_flag
 from canary_sdk.ports import Change, Stamp
 from canary_sdk.stores.memory import MemoryStore
 from canary_sdk.stores.repository import DocumentRepository
@@ -81,6 +82,7 @@ def test_everything_that_can_be_declared_survives_the_store(repository: Document
     flag = repository.load().flags["f"]
     assert (flag.targets, flag.prerequisites, flag.overridden) == ({}, (), ("prerequisites", "targets"))
     assert flag.metadata.tags == ("b", "a")
+    assert flag == parse_flag("f", fields).for_environment("test")
 
 
 @pytest.mark.parametrize(
