@@ -90,14 +90,13 @@ class RolloutMachine(RuleBasedStateMachine):
         self.truth, self.judgements = Truth(), [Judged(Standing.UNKNOWN, 0, 0.0, 0.0)]
         self.controllers = [Controller(1000.0), Controller(-5.0)]
         started, _ = orders.start(self.plan, Rollout(flag_key="f"), By("ana", WALL))
-        self.text = json.dumps(started.to_dict())
+        self.keep(started)
 
     # --- the store ---
 
-    @property
-    def stored(self) -> Rollout:
-        """Read what is stored, as another process would."""
-        return Rollout.from_dict(json.loads(self.text))
+    def keep(self, state: Rollout) -> None:
+        """Write it as text, and read it as another process would."""
+        self.stored = Rollout.from_dict(json.loads(json.dumps(state.to_dict())))
 
     def store(self, loaded: Rollout, state: Rollout) -> bool:
         """Compare and set."""
@@ -108,7 +107,7 @@ class RolloutMachine(RuleBasedStateMachine):
         assert not self.truth.aborted or state.status in (Status.ABORTED, Status.SCHEDULED)
         if (state.stage, state.attempt) != (current.stage, current.attempt):
             self.truth.entered, self.truth.baking_s = self.time, 0.0
-        self.text = json.dumps(state.to_dict())
+        self.keep(state)
         self.truth.aborted = state.status is Status.ABORTED
         return True
 
@@ -317,7 +316,7 @@ class RolloutMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Left alone, with time and no news, it comes to an end that says why; a trip it does not survive."""
-        if not hasattr(self, "text"):
+        if not hasattr(self, "stored"):
             return
         self.kill(0, 0.0)
         self.skew = 1e9  # whatever was scheduled is due
