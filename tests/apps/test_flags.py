@@ -17,8 +17,10 @@ from click.testing import CliRunner
 from canary_sdk import connect
 from canary_sdk.apps.commands import canary as program
 from canary_sdk.compose import operate
+from canary_sdk.core.breaker import Breaker, State
 from canary_sdk.errors import CanaryError
 from canary_sdk.ports import Change
+from canary_sdk.stores import codec
 from canary_sdk.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
@@ -318,12 +320,21 @@ def test_a_kill_is_seen_by_a_running_worker_at_once(url: str, worker: Canary) ->
     assert worker.value("page", "u", default=0) == 50
 
 
-def test_release_and_reset_say_what_is_left(url: str) -> None:
+def test_release_and_reset_say_what_is_left(url: str, tmp_path: Path) -> None:
     """A kill and a trip hold independently: each verb says whether the flag is still off, and what is to be done."""
+    store = SQLiteStore(tmp_path / "canary.db")
+    tripped = codec.encode_breaker(Breaker("checkout", State.OPEN, reason="p95 too slow", tripped_at=1.0))
+    store.commit([Change("breaker", "production/checkout", tripped)], actor="", reason="", at=1.0)
+    store.close()
     said("kill", "checkout", "--reason", "x")
+    assert "still off, as it had tripped: p95 too slow\nOnce that is mended: canary reset checkout" in said(
+        "release", "checkout"
+    )
+    assert "tripped" in said("status")
+    assert "every process of this host sees it" in said("reset", "checkout")
+    said("kill", "checkout")
     assert "it is still off until: canary release checkout" in said("reset", "checkout")
     assert "every process of this host sees it" in said("release", "checkout")
-    assert "every process of this host sees it" in said("reset", "checkout")
 
 
 def test_status_shows_what_is_off_first_and_why(url: str) -> None:
