@@ -260,7 +260,8 @@ def test_a_full_arm_directory_counts_in_private(arena: Arena, path: Path) -> Non
     arm = arena.arm("one too many", LIMITS)
     count(arm, 0.1, 0.6)
     assert arm.index is None
-    assert arena.refused["arms"] == 1
+    assert arena.arm("two too many").index is None
+    assert arena.refused["arms"] == 2
     assert (arena.read(arm).requests, arena.read(arm).over(0.5)) == (2, 1)
     other = Arena(path)
     assert other.read(other.arm("one too many", LIMITS)).requests == 0
@@ -275,6 +276,13 @@ def test_a_limit_too_many_is_refused_and_not_pretended(arena: Arena) -> None:
     count(arm, 9.0)
     with pytest.raises(ValueError, match="not in tuple"):
         arena.read(arm).over(1.7)
+
+
+def test_a_limit_of_nothing_is_one_nanosecond(arena: Arena) -> None:
+    """A cell that says 0 is free, so no limit is written as 0."""
+    arm = arena.arm("a", (0.0,))
+    count(arm, 1e-9, 2e-9)
+    assert (arm.limits, arena.read(arm).over(0.0)) == ((1e-9,), 1)
 
 
 def test_limits_are_shared_by_all_processes(arena: Arena, path: Path) -> None:
@@ -353,6 +361,16 @@ def test_the_last_process_takes_the_file_with_it(path: Path) -> None:
     assert path.read_text() == "somebody else's"
 
 
+def test_close_does_not_wait_for_a_lock_that_is_not_let_go(path: Path) -> None:
+    """A process that was stopped amid keeps nobody from closing; the file is left to it."""
+    arena = Arena(path, clock=ManualClock())
+    count(arena.arm("a"), 0.1)
+    with path.open("r+b") as stopped:
+        assert mapping.lock(stopped.fileno())
+        arena.close()
+    assert path.exists()
+
+
 def test_counting_after_close_is_private(path: Path) -> None:
     """A late count neither raises nor touches a segment that may be somebody else's by now."""
     keeper, arena = Arena(path), Arena(path)
@@ -372,16 +390,19 @@ def test_counting_after_close_is_private(path: Path) -> None:
 def test_a_closed_arena_enters_nothing(path: Path) -> None:
     """Flags and arms that are first asked for after the close are served without touching what others share.
 
-    A slot that was given away is found all the same: that takes no lock.
+    A slot that was given away, and an arm that was handed out, are found all the same: that takes no lock.
     """
     arena, other = Arena(path), Arena(path)
+    early = arena.arm("early", LIMITS)
     slots = {key: other.flag_slot(key) for key in map(str, range(20))}
     arena.close()
     assert {key: arena.flag_slot(key) for key in slots} == slots
+    assert arena.arm("early", LIMITS) is early
+    assert arena.refused == {}
     assert arena.flag_slot("late") == 0
     count(arena.arm("late", LIMITS), 0.6)
     assert arena.read(arena.arm("late", LIMITS)).over(0.5) == 1
-    assert other.names() == []
+    assert other.names() == ["early"]
     assert arena.heartbeat()
     other.close()
 
