@@ -50,7 +50,7 @@ def main() -> None:
     with connect("memory:") as canary:
         canary.apply({"flags": FLAGS})
         keys = [f"user-{number}" for number in range(1_000)]
-        names = {
+        names: dict[str, object] = {
             "hash_of": mmh3.hash,
             "sha1": hashlib.sha1,
             "next_key": cycle(keys).__next__,

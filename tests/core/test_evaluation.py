@@ -25,7 +25,9 @@ def test_a_salt_of_its_own_reshuffles() -> None:
     """Two salts put different users into the same percentage."""
     plain = compile_flag(Flag("checkout", rollout=50))
     salted = compile_flag(Flag("checkout", rollout=50, salt="again"))
-    assert {key for key in KEYS if plain.choose(key, NO_ATTRIBUTES).enabled} != {key for key in KEYS if salted.choose(key, NO_ATTRIBUTES).enabled}
+    assert {key for key in KEYS if plain.choose(key, NO_ATTRIBUTES).enabled} != {
+        key for key in KEYS if salted.choose(key, NO_ATTRIBUTES).enabled
+    }
 
 
 @pytest.mark.parametrize(
