@@ -221,7 +221,8 @@ def test_guard_bytes_are_seen_at_once_by_other_processes(arena: Arena, path: Pat
     """The same flag has the same byte in every process, and it is one memory."""
     other = Arena(path)
     slot = arena.flag_slot("new-checkout")
-    assert slot
+    assert slot == 1 + mmh3.hash64("new-checkout", signed=False)[0] % (layout.FLAGS - 1)
+    assert len(arena.guard) == layout.FLAGS
     assert other.flag_slot("new-checkout") == slot
     assert other.guard[slot] == 0
     arena.guard[slot] = 1
@@ -269,10 +270,10 @@ def test_a_full_arm_directory_counts_in_private(arena: Arena, path: Path) -> Non
 
 
 def test_a_limit_too_many_is_refused_and_not_pretended(arena: Arena) -> None:
-    """A seventeenth limit is counted as refused; asking what is over it is an error, never a zero."""
-    arm = arena.arm("a", [number / 10 for number in range(1, 18)])
+    """A seventeenth limit, and the next, are counted as refused; asking what is over it is an error, never a zero."""
+    arm = arena.arm("a", [number / 10 for number in range(1, 19)])
     assert len(arm.limits) == layout.LIMITS
-    assert arena.refused == {"limits": 1}
+    assert arena.refused == {"limits": 2}
     count(arm, 9.0)
     with pytest.raises(ValueError, match="not in tuple"):
         arena.read(arm).over(1.7)
@@ -402,6 +403,9 @@ def test_a_closed_arena_enters_nothing(path: Path) -> None:
     assert arena.flag_slot("late") == 0
     count(arena.arm("late", LIMITS), 0.6)
     assert arena.read(arena.arm("late", LIMITS)).over(0.5) == 1
+    assert repr(arena.arm("later")) == "<Arm later, untouched, limits ()>"
+    assert arena.arm("later") is arena.arm("later")
+    assert arena.refused["arms"] == 2
     assert other.names() == ["early"]
     assert arena.heartbeat()
     other.close()

@@ -69,6 +69,17 @@ def test_without_a_file_it_is_always_held() -> None:
     assert Arena().lease.take()
 
 
+def test_every_arena_of_a_file_wants_the_same_lease(path: str) -> None:
+    """It lies beside the arena; an arena that has no file, though one was asked for, needs none."""
+    first, second = (Arena(path.removesuffix(".lease")) for _ in range(2))
+    assert first.lease.path == second.lease.path == path
+    assert (first.lease.take(), second.lease.take()) == (True, False)
+    first.close()
+    assert second.lease.take()
+    second.close()
+    assert Arena(path + "/nowhere").lease.path is None
+
+
 def test_a_file_that_cannot_be_had_leaves_nobody_without_a_judge(tmp_path: Path) -> None:
     """Two judges that find the same do less harm than none."""
     assert Lease(str(tmp_path / "missing" / "a.lease")).take()

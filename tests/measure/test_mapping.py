@@ -82,6 +82,7 @@ def test_a_whole_file_is_kept(path: Path) -> None:
     first = Arena(path)
     before = path.stat()
     second = Arena(path)
+    assert (first.private_reason, second.private_reason) == ("", "")
     assert os.path.samestat(path.stat(), before)
     assert path.stat().st_size == layout.FILE_BYTES
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -105,7 +106,7 @@ def test_a_file_that_is_open_to_others_is_refused(path: Path, mode: int) -> None
     """Nobody else may be able to write counters, or to hold a flag back."""
     path.touch()
     path.chmod(mode)
-    assert f"mode {mode:o}" in Arena(path).private_reason
+    assert f"{path} is open to others: mode {mode:o}" in Arena(path).private_reason
 
 
 def test_the_header_says_when_it_was_made(path: Path) -> None:
@@ -135,6 +136,12 @@ def test_a_symbolic_link_is_not_followed(path: Path) -> None:
     target.unlink()
     assert Arena(path).private_reason
     assert not target.exists()
+    path.unlink()
+    arena = Arena(path)
+    path.rename(target)
+    path.symlink_to(target)
+    assert not arena.heartbeat()
+    arena.close()
 
 
 @pytest.mark.parametrize("kind", ["directory", "pipe", "missing directory", "null byte"])
@@ -149,6 +156,7 @@ def test_what_is_no_file_is_refused(path: Path, kind: str) -> None:
         wanted = str(path / "nowhere") if kind == "missing directory" else wanted + "\0"
     arena = Arena(wanted)
     assert arena.private_reason
+    assert kind != "pipe" or arena.private_reason == f"{path} is not a regular file"
     assert arena.guard[0] == 0
 
 
