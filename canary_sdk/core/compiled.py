@@ -66,12 +66,14 @@ class CompiledFlag:
     """A flag ready to be asked.
 
     `choose` answers while nothing is held; `tripped` is the answer while it is; `probe` answers while the breaker is
-    half open. `before` is what decides ahead of the percentage, None if nothing can. The parts are for explaining.
+    half open, and `is_probed` says whom it may let in. `before` is what decides ahead of the percentage, None if
+    nothing can. The parts are for explaining.
     """
 
     flag: Flag
     choose: Choose
     probe: Choose
+    is_probed: Callable[[str | None], bool]
     tripped: Evaluation
     before: Decide | None
     split: Split
@@ -101,8 +103,9 @@ def compile_flag(
     before: Decide | None = joined(steps, first_of) if steps else None
     choose = _chooser(before, split)
     tripped = answer_of(flag, flag.baseline, Reason.TRIPPED)
-    probe = _probe(flag, choose, threshold_of(probe_percent), tripped)
-    return CompiledFlag(flag, choose, probe, tripped, before, split, targets, rules, ask)
+    is_probed = _first(flag, threshold_of(probe_percent))
+    probe = _probe(choose, is_probed, tripped)
+    return CompiledFlag(flag, choose, probe, is_probed, tripped, before, split, targets, rules, ask)
 
 
 def _chooser(before: Decide | None, split: Split) -> Choose:
@@ -239,14 +242,17 @@ def _divided(flag: Flag, threshold: int, on: list[Evaluation], off: Evaluation, 
     return Split(choose)
 
 
-def _probe(flag: Flag, choose: Choose, threshold: int, tripped: Evaluation) -> Choose:
-    """Let those back in who have the lowest buckets, of all whom the flag's own percentage let in."""
+def _first(flag: Flag, threshold: int) -> Callable[[str | None], bool]:
+    """Return whether a key is among those who have the lowest buckets."""
     seed = seed_of(flag.salt or flag.key)
+    return lambda key: threshold >= BUCKETS or (bool(key) and bucket_of(key or "", seed) < threshold)
+
+
+def _probe(choose: Choose, is_probed: Callable[[str | None], bool], tripped: Evaluation) -> Choose:
+    """Let those back in who are probed, of all whom the flag's own percentage let in."""
 
     def probe(key: str | None, attributes: Attributes) -> Evaluation:
         evaluation = choose(key, attributes)
-        if not evaluation.is_candidate or (threshold < BUCKETS and (not key or bucket_of(key, seed) >= threshold)):
-            return tripped
-        return evaluation
+        return evaluation if evaluation.is_candidate and is_probed(key) else tripped
 
     return probe

@@ -53,6 +53,32 @@ class FlagsChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoreLost(Event):
+    """The store cannot be reached: what was served before is still being served, and may be out of date."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        """Why, and what is served meanwhile."""
+        return f"the store is away, and what was served before is still being served: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreRegained(Event):
+    """The store answers again: what is served is current."""
+
+    version: int
+
+    @property
+    def sentence(self) -> str:
+        """What is served from now on."""
+        return f"the store answers again, and version {self.version} of it is served"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictReached(FlagEvent):
     """One interval of a flag was judged; `breaches` is how many blaming breaches have now followed each other."""
 

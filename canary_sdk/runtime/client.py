@@ -25,10 +25,11 @@ from canary_sdk.core.breaker import AutoRollback
 from canary_sdk.core.compiled import compile_flag
 from canary_sdk.core.conditions import compile_segments
 from canary_sdk.core.evaluation import Evaluation, Reason
-from canary_sdk.core.events import FlagsChanged
+from canary_sdk.core.events import FlagsChanged, StoreLost, StoreRegained
 from canary_sdk.core.references import segments_of
 from canary_sdk.errors import StoreError, UnknownFlag
 from canary_sdk.ports import Stored
+from canary_sdk.runtime import foreign
 from canary_sdk.runtime.control import Control
 from canary_sdk.runtime.failures import Failures
 from canary_sdk.runtime.guard import Guard
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from canary_sdk.core.breaker import Breaker, Decision
     from canary_sdk.core.compiled import Attributes
     from canary_sdk.core.events import Event
+    from canary_sdk.core.flags import Flag
     from canary_sdk.measure.arena import Arena
     from canary_sdk.ports import EventSink, Repository, Stamp
     from canary_sdk.runtime.scope import Subject, Unit
@@ -202,6 +204,45 @@ class Canary(Control):
         unit = self.units.current()
         return None if unit is None or unit.is_over else unit
 
+    # --- what another tool answers -----------------------------------------------------------------------------------
+
+    def settled(self, flag_key: str, context: Context = None) -> Evaluation | None:
+        """Return what is served without asking the tool that else answers this flag; None where that is to be asked.
+
+        That is what the open unit of work was answered before, or else the baseline while the kill switch is held or
+        the breaker is open; half open, for all but those who are probed. It is marked in the unit, as by `evaluate`.
+        Never raises: where it fails, or the flag is not known, the tool is to be asked.
+        """
+        try:
+            flag = self._wake().flags.get(flag_key)
+            if flag is None:
+                return None
+            view, slot = self._guard.byte_of(flag_key)
+            return foreign.settled(flag, view[slot], context, working(self.units.current()))
+        except Exception as error:  # noqa: BLE001 - never raises into the application
+            self.failures.note((f"settling {flag_key}", error, "The other tool's answer was served"))
+            return None
+
+    def mark(
+        self, flag_key: str, role: str, *, value: object, variant: str = "", context: Context = None
+    ) -> Evaluation | None:
+        """Measure the open unit of work on an arm of a flag that another tool has answered.
+
+        `role` is "candidate" or "baseline" if a percentage decided, else "apart"; `value` and `variant` are what the
+        tool answered, `context` is whom. Returns the answer that holds in this unit: the first that was marked. Never
+        raises; None if it failed, or the flag is not declared here.
+        """
+        try:
+            self._wake()
+            return foreign.mark(
+                self._table.flags[flag_key].flag.key, role, value, variant, context, working(self.units.current())
+            )
+        except Exception as error:  # noqa: BLE001 - never raises into the application
+            self.failures.note(
+                (f"marking {flag_key}", error, "Declare the flag with apply(), and name a role; it went on unmeasured")
+            )
+            return None
+
     # --- control -----------------------------------------------------------------------------------------------------
 
     def kill(self, flag_key: str, *, reason: str, actor: str = "") -> None:
@@ -224,6 +265,10 @@ class Canary(Control):
         """Tell `sink` of every event from now on, on the background thread."""
         self._sinks = (*self._sinks, sink)
 
+    def unsubscribe(self, sink: EventSink) -> None:
+        """Tell `sink` nothing any more; no matter if it was told anything before."""
+        self._sinks = tuple(each for each in self._sinks if each is not sink)
+
     # --- looking -----------------------------------------------------------------------------------------------------
 
     def status(self) -> Status:
@@ -243,6 +288,26 @@ class Canary(Control):
             at=self._clock.wall(),
         )
 
+    @property
+    def version(self) -> int:
+        """The store's version that is being served, 0 if none was read yet."""
+        return self._table.version
+
+    @property
+    def stale(self) -> str:
+        """Why the store cannot be read, or empty when what is served is current."""
+        return self._stale
+
+    def flag(self, flag_key: str) -> Flag | None:
+        """Return a flag as it is served in this environment, None if it is not known. Cost: two look-ups."""
+        compiled = self._wake().flags.get(flag_key)
+        return compiled.flag if compiled else None
+
+    def breaker(self, flag_key: str) -> Breaker:
+        """Return the breaker of a flag as this process knows it; one that was never judged is closed."""
+        self._wake()
+        return self._guard.breaker(flag_key)
+
     # --- the background ----------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
@@ -251,7 +316,8 @@ class Canary(Control):
             return
         try:
             self._wake()
-            for step in (self._fold, self._judge, self._refresh, self._save, self._tell, self.failures.settle):
+            steps = (self._fold, self._judge, self._refresh, self._save, self._watch_store, self._tell)
+            for step in (*steps, self.failures.settle):
                 self._contained(step)
         except Exception as error:  # noqa: BLE001 - the host may be the one who ticks
             self.failures.note(("a tick", error, "The next one tries again; please report this with its traceback"))
@@ -309,6 +375,7 @@ class Canary(Control):
         self._is_awake = self._closed = False
         self._ticker: Ticker | None = None
         self._stale = ""
+        self._is_lost = False
         self._store_due = 0.0
         self._table: Table = ColdTable(self._wake)
         self.units.cool_down()
@@ -326,6 +393,7 @@ class Canary(Control):
                 self._monitor = Monitor(self.units, self._arena, self._clock)
                 self._install(NOTHING_STORED)
                 self._contained(self._load)
+                self._watch_store()
                 self._is_awake = True
                 self.units.warm_up()
                 self._start_ticker()
@@ -455,7 +523,7 @@ class Canary(Control):
 
     def _refresh(self) -> None:
         now = self._clock.monotonic()
-        if now < self._store_due:
+        if now < self._store_due and not self._repository.has_news():
             return
         self._store_due = now + POLL_S
         self._guard.reconcile(self._table, now)
@@ -466,6 +534,16 @@ class Canary(Control):
     def _save(self) -> None:
         if not self._stale or self._store_due <= self._clock.monotonic():
             self._save_breakers(self._stamp("", "judged"))
+
+    def _watch_store(self) -> None:
+        """Tell if the store was lost or regained; what changed and changed back in one turn is not worth telling."""
+        if bool(self._stale) is self._is_lost:
+            return
+        self._is_lost = bool(self._stale)
+        at = self._clock.wall()
+        self._events.append(
+            StoreLost(at=at, reason=self._stale) if self._is_lost else StoreRegained(at=at, version=self.version)
+        )
 
     def _tell(self) -> None:
         while self._events:

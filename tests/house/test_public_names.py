@@ -26,6 +26,7 @@ APPROVED = {
 
 CANARY = [
     "apply",
+    "breaker",
     "close",
     "current_unit",
     "delete",
@@ -35,20 +36,26 @@ CANARY = [
     "export",
     "failures",
     "feature",
+    "flag",
     "flags",
     "history",
     "is_enabled",
     "kill",
+    "mark",
     "release",
     "reset",
     "scope",
+    "settled",
+    "stale",
     "status",
     "subscribe",
     "tick",
     "undo",
     "units",
+    "unsubscribe",
     "update",
     "value",
+    "version",
 ]
 
 

@@ -11,7 +11,16 @@ import pytest
 
 from canary_sdk import CanaryError, ConfigError, EvaluationContext, Reason, StoreError, connect
 from canary_sdk.core.breaker import State
-from canary_sdk.core.events import FlagKilled, FlagReset, FlagTripped, IncidentSuspected, ServiceRecovered
+from canary_sdk.core.events import (
+    FlagKilled,
+    FlagReset,
+    FlagsChanged,
+    FlagTripped,
+    IncidentSuspected,
+    ServiceRecovered,
+    StoreLost,
+    StoreRegained,
+)
 from canary_sdk.core.judge import Outcome
 
 if TYPE_CHECKING:
@@ -250,6 +259,55 @@ def test_a_store_that_goes_away_changes_nothing(canary: Canary, clock: ManualClo
     status = canary.status()
     assert (status.stale, status.breakers_unsaved) == ("", 0)
     assert canary.history("checkout")[0].kind == "breaker"
+
+
+def test_a_lost_store_is_told_once_and_so_is_its_return(canary: Canary, clock: ManualClock, told: Told) -> None:
+    """However long it is away; and what may be read but not written is not lost and regained every second."""
+    whole = canary._repository
+    canary._repository = BrokenStore()  # type: ignore[assignment]
+    serve(canary, clock, 3, lambda _: 0.1)
+    (lost,) = told.of(StoreLost)
+    assert "the store is away" in lost.sentence
+    assert canary.stale == "the store is away"
+    canary._repository = whole
+    serve(canary, clock, 3, lambda _: 0.1)
+    (regained,) = told.of(StoreRegained)
+    assert f"version {canary.version}" in regained.sentence
+    assert not canary.stale
+
+    def refuse(*_: object) -> int:
+        raise StoreError("read only")
+
+    whole.save_breakers = refuse  # type: ignore[method-assign, assignment]
+    with contextlib.suppress(StoreError):
+        canary.kill("checkout", reason="x")
+    serve(canary, clock, 5, lambda _: 0.1)
+    assert len(told.of(StoreLost)) == 2
+    assert len(told.of(StoreRegained)) == 1
+
+
+def test_a_store_that_was_never_there_is_told_of_as_well(canary: Canary, clock: ManualClock) -> None:
+    """Also if it comes back before the first tick."""
+    whole, sink = canary._repository, Told()
+    canary.subscribe(sink)
+    canary._repository = BrokenStore()  # type: ignore[assignment]
+    assert not canary.is_enabled("checkout", "u")
+    canary._repository = whole
+    canary.apply(CONFIG)
+    canary.tick()
+    assert [type(event) for event in sink.events] == [StoreLost, FlagsChanged, StoreRegained]
+
+
+def test_who_unsubscribes_is_told_nothing_any_more(canary: Canary, told: Told) -> None:
+    """Others still are; and it may do so twice."""
+    other = Told()
+    canary.subscribe(other)
+    for _ in range(2):
+        canary.unsubscribe(other)
+    canary.kill("checkout", reason="x")
+    canary.tick()
+    assert not other.events
+    assert told.of(FlagKilled)
 
 
 def test_a_cold_start_without_a_store_serves_defaults(canary: Canary) -> None:
