@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Host, Mount, Route
 
 from canary_sdk.integrations import asgi, wsgi
-from canary_sdk.integrations.routes import OTHER, Routes, asgi_template
+from canary_sdk.integrations.routes import OTHER, Routes, asgi_template, flask_template
 from tests.integrations.driver import LAST, START, exchange, http, measured
 
 if TYPE_CHECKING:
@@ -126,6 +127,17 @@ def test_flask_leaves_its_url_rule(canary: Canary, path: str, route: str | None)
     body: Any = wsgi.CanaryMiddleware(app, canary=canary)(environ, lambda *_: lambda _: None)
     body.close()
     assert measured(canary).route == route
+
+
+def test_a_route_that_stands_in_no_tree_is_told_by_its_own_path() -> None:
+    """Nothing is said about where it is mounted."""
+    assert asgi_template(Route("/home", endpoint=str), {"path": "/somewhere/home"}) == "/home"
+
+
+def test_what_is_no_rule_of_flask_has_no_template() -> None:
+    """Something else that stands there is no label, and no error."""
+    assert flask_template(object(), {}) is None
+    assert flask_template(SimpleNamespace(rule=7), {}) is None
 
 
 def test_there_are_only_so_many_labels() -> None:

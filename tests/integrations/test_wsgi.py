@@ -6,6 +6,7 @@ import gc
 import io
 import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from wsgiref.util import FileWrapper, setup_testing_defaults
 from wsgiref.validate import validator
@@ -155,6 +156,15 @@ def test_a_file_that_a_function_has_wrapped_is_returned_as_it_is(canary: Canary)
     assert measured(canary).ended
 
 
+def test_what_is_no_file_is_not_taken_for_one(canary: Canary) -> None:
+    """A body like any other is wrapped, though the server has a short way for files."""
+    body = Body(b"no file")
+    app = CanaryMiddleware(answers(body), canary=canary)
+    wrapped = Server().call(app, **{"wsgi.file_wrapper": lambda each: each})
+    assert wrapped is not body
+    assert not measured(canary).ended
+
+
 def test_a_file_where_the_server_knows_no_short_way_is_read_and_closed(canary: Canary) -> None:
     """Without a file wrapper it is a body like any other."""
     file: Any = io.BytesIO(b"one\ntwo")
@@ -215,6 +225,17 @@ def test_an_exception_while_closing_is_an_error(canary: Canary) -> None:
         Server().serve(CanaryMiddleware(answers(body), canary=canary))
     assert (measured(canary).outcome, body.closed) == (FAILED, 1)
     assert canary.current_unit() is None
+
+
+@pytest.mark.parametrize("body", [[b"one"], Body(b"one"), Body(close_breaks=True)], ids=["list", "wrapped", "breaks"])
+def test_what_was_current_before_a_request_is_current_after_it(canary: Canary, body: Any) -> None:
+    """A server that works inside a unit of its own finds it again, and nothing is left in the request's."""
+    with canary.scope("server") as outer:
+        with suppress(KeyError):
+            Server().serve(CanaryMiddleware(answers(body), canary=canary, key=lambda _: "user-1"))
+        assert canary.current_unit() is outer
+    _, unit = canary.units.ring.drain(2)
+    assert (unit.is_over, unit.subject) == (True, None)
 
 
 def test_a_server_that_stops_midway_is_no_error(canary: Canary) -> None:
@@ -287,7 +308,9 @@ def test_a_second_start_replaces_the_first(canary: Canary) -> None:
 
     server = Server()
     server.serve(CanaryMiddleware(app, canary=canary))
-    assert len(server.started) == 2
+    first, second = server.started
+    assert (first, second[:2]) == (("200 OK", []), ("500 Internal Server Error", []))
+    assert len(second) == 3
     assert measured(canary).status == 500
 
 
