@@ -354,7 +354,7 @@ def test_a_broken_part_of_ours_changes_nothing(canary: Canary, part: str, fails:
     boom = KeyError() if fails else None
     app = CanaryMiddleware(sends(START, LAST, then=boom), canary=canary)
     canary.is_enabled("wake up")
-    before = sum(canary.failures.counts.values())
+    before = canary.failures.counts
     setattr(canary.units, part, broken)
     sent: list[Message] = []
     scope = http()
@@ -371,8 +371,25 @@ def test_a_broken_part_of_ours_changes_nothing(canary: Canary, part: str, fails:
         assert boom.__context__ is None
     assert sent == [START, LAST]
     assert ("canary" in scope) == (part == "leave")
-    assert sum(canary.failures.counts.values()) == before + 1
+    assert canary.failures.counts == {**before, f"{'closing' if part == 'leave' else 'opening'} a request": 1}
     assert all(unit.ended for unit in canary.units.ring.drain(10))
+
+
+@pytest.mark.parametrize("part", ["", "open_request", "enter"])
+def test_the_application_gets_what_the_server_gave(canary: Canary, part: str) -> None:
+    """The very scope and `receive`, without a trace of a unit that could not be opened; also from the inner of two."""
+    given: list[object] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        given.extend((scope, receive, "canary" in scope))
+        await sends(START, LAST)(scope, receive, send)
+
+    canary.is_enabled("wake up")
+    setattr(canary.units, part, broken)
+    scope = http()
+    run(CanaryMiddleware(CanaryMiddleware(app, canary=canary), canary=canary)(scope, receive, ignore))
+    assert given == [scope, receive, not part]
+    assert given[0] is scope
 
 
 def test_a_broken_clock_changes_nothing(canary: Canary, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:

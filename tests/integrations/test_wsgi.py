@@ -430,8 +430,35 @@ def test_a_broken_part_of_ours_changes_nothing(canary: Canary, part: str) -> Non
     server = Server()
     assert server.serve(app) == [b"one", b"two"]
     assert server.started == [("200 OK", [])]
-    assert sum(canary.failures.counts.values()) == 1
+    assert canary.failures.counts == {f"{'closing' if part == 'leave' else 'opening'} a request": 1}
     assert all(unit.ended for unit in canary.units.ring.drain(10))
+
+
+@pytest.mark.parametrize("part", ["", "open_request", "enter"])
+def test_the_application_gets_what_the_server_gave(canary: Canary, part: str) -> None:
+    """The very environ, without a trace of a unit that could not be opened; also from the inner one of two."""
+    given: list[object] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        given.extend((environ, "canary.unit" in environ))
+        return answers([b"one"])(environ, start_response)
+
+    canary.status()
+    setattr(canary.units, part, broken)
+    environ: dict[str, Any] = {"REQUEST_METHOD": "GET"}
+    twice = CanaryMiddleware(CanaryMiddleware(app, canary=canary), canary=canary)
+    assert twice(environ, Server().start_response) == [b"one"]
+    assert given == [environ, not part]
+    assert given[0] is environ
+
+
+def test_a_body_that_cannot_be_wrapped_is_returned_as_it_is(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The failure is counted where it belongs."""
+    body = Body(b"one")
+    app = CanaryMiddleware(answers(body), canary=canary)
+    monkeypatch.setattr(app, "_returned", broken)
+    assert Server().call(app) is body
+    assert canary.failures.counts == {"returning a body": 1}
 
 
 def test_a_broken_clock_changes_nothing(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> None:
