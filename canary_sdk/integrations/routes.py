@@ -2,7 +2,7 @@
 
 There are only so many labels: past the cap every new route is "other". Where nothing is left behind, there is no label.
 Starlette and FastAPI leave the route in the ASGI scope, Litestar its template; Flask leaves its request in the WSGI
-environ. Django leaves nothing; its applications may assign `unit.route` themselves.
+environ. Django leaves nothing to be seen from outside: `integrations.django` tells from inside.
 """
 
 from __future__ import annotations
