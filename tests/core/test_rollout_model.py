@@ -77,11 +77,11 @@ class RolloutMachine(RuleBasedStateMachine):
         warmup=st.sampled_from([1, 30, 30]),
     )
     def begin(self, policy: str, watch: float, fresh: int, warmup: int, *, four_eyes: bool) -> None:
-        """Start a rollout of three stages, of which the second has to be approved."""
+        """Start a rollout of three stages, of which the second and the third have to be approved."""
         stages: list[dict[str, Any]] = [
             {"percent": 10, "bake": 60, "deadline": 120},
             {"percent": 50, "bake": 150, "approval": ["sre-lead"]},
-            {"percent": 100, "bake": 90, "deadline": 300},
+            {"percent": 100, "bake": 90, "deadline": 300, "approval": ["sre-lead"]},
         ]
         options = {"warmup": warmup, "holdback": 5, "blackout": ["22:00-06:00 X"], "fresh": fresh, "parallel": 2}
         watched = {"watch": watch} if watch else {}
@@ -237,11 +237,22 @@ class RolloutMachine(RuleBasedStateMachine):
         standing=st.none() | STANDINGS,
         length=LENGTHS,
         late=st.sampled_from([0, 0, 1]),
+        helped=st.sampled_from([*PEOPLE, *PEOPLE, None]),
     )
     def take_turns(
-        self, *, which: int, quiet: int, seconds: float, standing: Standing | None, length: float, late: int
+        self,
+        *,
+        which: int,
+        quiet: int,
+        seconds: float,
+        standing: Standing | None,
+        length: float,
+        late: int,
+        helped: str | None,
     ) -> None:
-        """Take some turns in peace, an interval apart, and one more some time later, with or without news."""
+        """Take some turns in peace, mostly after somebody helped, and one more later, with or without news."""
+        if helped:
+            self.carry_on(helped)
         for _ in range(quiet):
             self.turn(which, 30.0, Standing.GOOD, 30.0, 0)
         self.turn(which, seconds, standing, length, late)
@@ -294,7 +305,7 @@ class RolloutMachine(RuleBasedStateMachine):
         self.trip, self.killed, self.minute, self.under_way = "", False, 720, 0
         self.order("restart", who)
         self.order("resume", who)
-        self.approve(who, 2)
+        self.approve(who, None)
 
     def look_at_an_order(self, state: Rollout, after: Rollout, who: str) -> None:
         """Approvals and the second pair of eyes are needed for what people order, too."""
