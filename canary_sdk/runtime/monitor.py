@@ -61,6 +61,11 @@ class Watch:
         """Whether a whole interval has passed since the last decision."""
         return self._fresh >= self._slices
 
+    @property
+    def is_served(self) -> bool:
+        """Whether anybody may have got the candidate in the last interval: by our percentage or by another tool's."""
+        return self.flag.rollout > 0 or self._windows[Role.CANDIDATE, "unit"].tally().requests > 0
+
     def slide(self, folder: Folder, arena: Arena, now: float) -> None:
         """Read the arms and let the windows move on by one slice."""
         self._fresh += 1
@@ -166,7 +171,7 @@ class Monitor:
         if not self._arena.lease.take():
             return events
         for key, watch in self._watches.items():
-            if watch.is_due and (watch.flag.rollout > 0 or guard.breaker(key).guard_bits):
+            if watch.is_due and (watch.is_served or guard.breaker(key).guard_bits):
                 events += guard.decide(key, partial(watch.decide, now=now, at=at))
         return events
 

@@ -88,6 +88,13 @@ def test_it_starts_nothing(imported: Footprint) -> None:
     assert imported.started == []
 
 
+def test_openfeature_is_asked_for_and_starts_nothing_of_ours() -> None:
+    """Whoever imports our providers gets OpenFeature, with its pool of threads, none of which is started."""
+    found = footprint("import canary_sdk.integrations.openfeature")
+    assert "openfeature" in found.loaded
+    assert found.started == []
+
+
 @pytest.mark.parametrize(
     ("act", "seen"),
     [

@@ -20,6 +20,7 @@ APPROVED = {
         "connect",
     ],
     "canary_sdk.integrations.asgi": ["CanaryMiddleware"],
+    "canary_sdk.integrations.openfeature": ["Arms", "CanaryProvider", "GuardedProvider"],
     "canary_sdk.integrations.wsgi": ["CanaryMiddleware"],
     "canary_sdk.testing": ["ManualClock"],
 }
