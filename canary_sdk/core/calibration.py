@@ -2,32 +2,33 @@
 
 Separate hosts, heavy users who stick to their arm: whatever moves one arm and not the other looks like an effect to
 every method that assumes it away. An A/A run, both arms on the baseline, measures it: in blocks of a minute, the
-standardised difference of the two arms' rates has a mean square of 1 if chance is all there is, and more if not.
+standardised difference of the two arms has a mean square of 1 if chance is all there is, and more if not.
 
 It measures noise; it never judges a candidate.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from canary_sdk.core.evalues import rank_scores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from canary_sdk.core.evalues import Pair
+BLOCK_S: Final = 60.0
+"""The length of a block, in seconds: longer than most private noise lasts. Half an hour of blocks is the least."""
 
-BLOCK_S = 60.0
-"""The length of a block, in seconds: longer than most private noise lasts."""
-
-_CAUTION = 1.5
+_CAUTION: Final = 1.5
 """How much more than the measured noise is allowed for: the measurement is noisy as well."""
 
 
 class Block(NamedTuple):
-    """What both arms counted in one block of an A/A run of `seconds`."""
+    """What one stream counted on both arms in one block of an A/A run: by stratum, cells, the best first."""
 
-    one: Pair
-    other: Pair
+    one: tuple[tuple[int, ...], ...]
+    other: tuple[tuple[int, ...], ...]
     seconds: float = BLOCK_S
 
 
@@ -36,40 +37,54 @@ def exchange(one: float, other: float) -> float:
     return one * other / (one + other) if one and other else 0.0
 
 
-def overdispersion(blocks: Iterable[Block]) -> float:
-    """Return phi, the mean square of the standardised difference of the arms' rates: 1 if there is only chance."""
-    squares = [square for block in blocks if (square := _square(block)) is not None]
-    return sum(squares) / len(squares) if squares else 1.0
+def overdispersion(blocks: Iterable[Block], *, known: bool = False) -> float:
+    """Return phi, the mean square of the standardised difference of the arms: about 1 if there is only chance.
 
-
-def _square(block: Block) -> float | None:
-    """Return z² of a two-sample comparison; None where nothing can be compared."""
-    (kc, nc), (kb, nb) = block.one, block.other
-    bad, count = kc + kb, nc + nb
-    if not nc or not nb or not 0 < bad < count:
-        return None
-    share = bad / count
-    return (kc / nc - kb / nb) ** 2 / (share * (1 - share) * (1 / nc + 1 / nb))
-
-
-def noise(streams: Iterable[Iterable[Block]]) -> float:
-    """Return c: the private noise of the worst stream, for each comparable request a second. 0 is chance alone.
-
-    Noise of an arm that lasts for a while adds to phi in proportion to how many requests it meets, so that
-    phi = 1 + c h where h is the exchange rate of the run; in a stage with another h it is told from c.
+    `known` leaves out a difference that stays the same in all blocks, for a stream to which it is granted.
     """
-    worst = 0.0
-    for blocks in map(list, streams):
-        rate = _exchange_of(blocks)
-        if rate:
-            worst = max(worst, (overdispersion(blocks) - 1) / rate)
-    return worst
+    pairs = [pair for pair in map(_score, blocks) if pair[1]]
+    if not pairs:
+        return 1.0
+    usual = math.fsum(pair[0] for pair in pairs) / math.fsum(pair[1] for pair in pairs) if known else 0.0
+    excess = (max(difference - usual * variance, 0.0) ** 2 / variance for difference, variance in pairs)
+    return 2 * math.fsum(excess) / len(pairs)
 
 
-def _exchange_of(blocks: list[Block]) -> float:
-    seconds = sum(block.seconds for block in blocks)
-    one, other = sum(block.one.total for block in blocks), sum(block.other.total for block in blocks)
-    return exchange(one / seconds, other / seconds) if seconds else 0.0
+def _score(block: Block) -> tuple[float, float]:
+    """Return the difference of the arms' scores and its variance, summed over the strata.
+
+    The scores are the ones that the comparison of shapes bets on; with two cells any scores give the same.
+    """
+    parts = [_difference(*pair) for pair in zip(block.one, block.other, strict=True)]
+    return math.fsum(part[0] for part in parts), math.fsum(part[1] for part in parts)
+
+
+def _difference(one: Sequence[int], other: Sequence[int]) -> tuple[float, float]:
+    """Return by how much the scores of one arm exceed its share of all scores, and the variance of that by chance."""
+    pooled = [mine + theirs for mine, theirs in zip(one, other, strict=True)]
+    scores, total, rate = rank_scores(pooled), sum(pooled), exchange(sum(one), sum(other))
+    if not rate:
+        return 0.0, 0.0
+    middle = _sum(pooled, scores) / total
+    variance = _sum(pooled, [(score - middle) ** 2 for score in scores]) / total
+    return _sum(one, [score - middle for score in scores]), rate * variance
+
+
+def _sum(counts: Iterable[int], values: Iterable[float]) -> float:
+    return math.fsum(count * value for count, value in zip(counts, values, strict=True))
+
+
+def noise(blocks: Sequence[Block], *, known: bool = False) -> float:
+    """Return c: one stream's private noise for each comparable request a second. 0 is chance alone.
+
+    Noise of an arm that lasts for a while adds to phi in proportion to how many requests it meets: phi = 1 + c h, where
+    h is the exchange rate of the run. So c tells what to expect of a stage with another h.
+    """
+    seconds = math.fsum(block.seconds for block in blocks)
+    one = sum(sum(map(sum, block.one)) for block in blocks)
+    other = sum(sum(map(sum, block.other)) for block in blocks)
+    rate = exchange(one / seconds, other / seconds) if seconds else 0.0
+    return max((overdispersion(blocks, known=known) - 1) / rate, 0.0) if rate else 0.0
 
 
 def temper(noise: float, rate: float) -> float:

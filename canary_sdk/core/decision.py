@@ -45,7 +45,9 @@ class Decision:
     """What follows, and from what.
 
     `stream` is the one that speaks loudest for it, `log_e` the evidence that decided and `needed` what it takes, both
-    in nats. `candidate` and `baseline` are the arms' counts since `seconds` ago, when the evidence began to rise.
+    in nats. `candidate` and `baseline` are the arms' counts since `seconds` ago, when the evidence began to rise, and
+    `counted` says of what. `then` is what the evidence speaks for; `why` takes the place of all this where it is not
+    about two arms.
     """
 
     action: Action
@@ -56,13 +58,23 @@ class Decision:
     baseline: Pair
     seconds: float
     limit: str
-    why: str
+    counted: str = ""
+    then: str = ""
+    why: str = ""
     classic: str = ""
 
     @property
     def sentence(self) -> str:
         """The decision in one sentence, with its numbers."""
-        return self.why + (f"; the classic rule says {self.classic}" if self.classic else "")
+        return (self.why or self._comparison) + (f"; the classic rule says {self.classic}" if self.classic else "")
+
+    @property
+    def _comparison(self) -> str:
+        """What was counted on both arms, and how strongly it speaks."""
+        before = "nothing speaks against the candidate: " if self.action is Action.WATCH else ""
+        counts = f"{_share(self.candidate)} of the candidate's requests, {_share(self.baseline)} of the baseline's"
+        strength = f"{_odds(self.log_e, self.needed)} as likely {self.then}"
+        return f"{before}{self.stream}: {counts} {self.counted}, in {say_seconds(self.seconds)}; this is {strength}"
 
     def to_dict(self) -> dict[str, object]:
         """Return it as JSON types, for reports and the journal."""
@@ -90,62 +102,73 @@ def decide(case: Case, *, self_test: Case | None = None, classic: Verdict | None
 
 
 def _blamed(case: Case) -> Decision | None:
-    return _comparison(case, Action.ROLLBACK, [name for name in case.relative if not case.terms.is_soft(name)])
+    return _compared(case, Action.ROLLBACK, soft=False)
 
 
 def _softly(case: Case) -> Decision | None:
-    return _comparison(case, Action.HOLD, [name for name in case.relative if case.terms.is_soft(name)])
+    return _compared(case, Action.HOLD, soft=True)
 
 
-def _comparison(case: Case, action: Action, names: list[str]) -> Decision | None:
-    """Find whether the comparison says worse, in the average of these streams."""
-    streams = {name: case.relative[name] for name in names}
+def _compared(case: Case, action: Action, *, soft: bool) -> Decision | None:
+    """Find whether the comparison says worse, in the average of the hard or of the soft streams."""
+    streams = {name: each for name, each in case.relative.items() if case.terms.is_soft(name) is soft}
     return _found(case, action, streams, "if the candidate is worse than the baseline")
 
 
 def _exceeded(case: Case) -> Decision | None:
-    """Without a baseline, the limits decide alone."""
-    return None if case.now.compares else _limits(case, Action.ROLLBACK, "; nobody is left on the baseline to compare")
+    """Without a baseline, the hard limits decide alone."""
+    if case.now.compares:
+        return None
+    streams = {name: each for name, each in case.absolute.items() if not case.terms.is_soft(name)}
+    then = "if the limit is exceeded; nobody is left on the baseline to compare with"
+    return _found(case, Action.ROLLBACK, streams, then)
 
 
 def _incident(case: Case) -> Decision | None:
-    """Beside a baseline, an exceeded limit that the comparison does not explain is nobody's."""
-    return _limits(case, Action.HOLD, "; the comparison does not blame the candidate") if case.now.compares else None
+    """Tell of a limit that is exceeded, and for which nobody is blamed."""
+    then = "if the limit is exceeded; the comparison does not blame the candidate"
+    return _found(case, Action.HOLD, case.absolute, then)
 
 
-def _limits(case: Case, action: Action, but: str) -> Decision | None:
-    hard = {name: each for name, each in case.absolute.items() if action is Action.HOLD or not case.terms.is_soft(name)}
-    return _found(case, action, hard, "if the limit is exceeded", but)
+def _found(case: Case, action: Action, streams: Mapping[str, Stream], then: str) -> Decision | None:
+    """Say that the average of these streams suffices, if it does."""
+    needed = -math.log(case.terms.alpha)
+    log_e = log_mean([each.log_e for each in streams.values()])
+    return _loudest(case, action, streams, (log_e, needed), then) if log_e >= needed else None
 
 
-def _found(case: Case, action: Action, streams: Mapping[str, Stream], if_so: str, but: str = "") -> Decision | None:
-    log_e, needed = log_mean([each.log_e for each in streams.values()]), -math.log(case.terms.alpha)
-    if log_e < needed:
-        return None
+def _nothing(case: Case) -> Decision:
+    """Nothing speaks loud enough; say what speaks loudest."""
+    streams = case.relative if case.now.compares else case.absolute
+    hard = {name: each for name, each in streams.items() if not case.terms.is_soft(name)} or streams
+    needed = -math.log(case.terms.alpha)
+    if not hard:
+        return _decision(case, Action.WATCH, "", Stream(), (0.0, needed), why="there is nothing to judge: no SLOs")
+    log_e = log_mean([each.log_e for each in hard.values()])
+    return _loudest(case, Action.WATCH, hard, (log_e, needed), "if it is worse")
+
+
+def _loudest(
+    case: Case, action: Action, streams: Mapping[str, Stream], strength: tuple[float, float], then: str
+) -> Decision:
     name = max(streams, key=lambda each: streams[each].log_e)
-    stream = streams[name]
-    why = f"{_told(case, name, stream)}; this is {_odds(log_e, needed)} as likely {if_so}{but}"
-    return _decision(case, action, name, stream, log_e, needed, why)
+    return _decision(case, action, name, streams[name], strength, counted=_counted(case, name), then=then)
 
 
 def _split(case: Case) -> Decision | None:
     """Distrust the comparison where the arms are not drawn as asked for."""
-    log_e, needed = _log_split(case), -math.log(case.terms.split_alpha)
+    mine, other = case.newcomers
+    share, needed = case.now.percent / 100, -math.log(case.terms.split_alpha)
+    log_e = log_split(case.newcomers, (share, 1 - share)) if 0 < share < 1 else 0.0
     if log_e < needed:
         return None
-    mine, other = case.newcomers
-    found = Stream(candidate=Pair(mine, mine + other), seconds=case.judged_s)
     why = (
-        f"{mine} of {mine + other} users were given the candidate ({say_ratio(mine / (mine + other))}), "
-        f"{say_number(case.now.percent)} % were to; this is {_odds(log_e, needed)} as likely if something loses or "
-        f"moves users, so that the comparison is not to be trusted"
+        f"{_share(Pair(mine, mine + other))} of the users were given the candidate, {say_ratio(share)} were to; "
+        f"this is {_odds(log_e, needed)} as likely if something loses or moves users, so that the comparison is not to "
+        f"be trusted"
     )
-    return _decision(case, Action.HOLD, "split", found, log_e, needed, why)
-
-
-def _log_split(case: Case) -> float:
-    share = case.now.percent / 100
-    return log_split(case.newcomers, (share, 1 - share)) if 0 < share < 1 else 0.0
+    found = Stream(candidate=Pair(mine, mine + other), seconds=case.judged_s)
+    return _decision(case, Action.HOLD, "split", found, (log_e, needed), why=why)
 
 
 def _tested(self_test: Case | None) -> Callable[[Case], Decision | None]:
@@ -155,66 +178,52 @@ def _tested(self_test: Case | None) -> Callable[[Case], Decision | None]:
         alarm = None if self_test is None else _blamed(self_test)
         if alarm is None:
             return None
-        why = f"a part of the baseline looks worse than its rest, the comparison is not to be trusted: {alarm.why}"
+        why = f"a part of the baseline looks worse than its rest, the comparison is not to be trusted: {alarm.sentence}"
         return replace(alarm, action=Action.HOLD, why=why)
 
     return row
 
 
 def _starved(case: Case) -> Decision | None:
-    log_e, needed = case.floor.log_e, -math.log(case.terms.alpha)
-    slo = case.now.floor
-    if slo is None or log_e < needed:
+    """Tell that the whole service serves too little."""
+    floor, slo, needed = case.floor, case.now.floor, -math.log(case.terms.alpha)
+    if slo is None or floor.log_e < needed:
         return None
-    served = case.floor.candidate.total
     why = (
-        f"the whole service served {served} requests in {say_seconds(case.floor.seconds)}, {slo.text} is promised; "
-        f"this is {_odds(log_e, needed)} as likely if the promise is broken"
+        f"the whole service served {floor.candidate.total} requests in {say_seconds(floor.seconds)}, {slo.text} is "
+        f"promised; this is {_odds(floor.log_e, needed)} as likely if the promise is broken"
     )
-    return _decision(case, Action.HOLD, "throughput", case.floor, log_e, needed, why)
+    return _decision(case, Action.HOLD, slo.name, floor, (floor.log_e, needed), why=why)
 
 
-def _nothing(case: Case) -> Decision:
-    """Nothing speaks loud enough; say what speaks loudest."""
-    streams = case.relative if case.now.compares else case.absolute
-    hard = {name: each for name, each in streams.items() if not case.terms.is_soft(name)} or streams
-    needed = -math.log(case.terms.alpha)
-    if not hard:
-        return _decision(case, Action.WATCH, "", Stream(), 0.0, needed, "there is nothing to judge: no SLOs")
-    log_e = log_mean([each.log_e for each in hard.values()])
-    name = max(hard, key=lambda each: hard[each].log_e)
-    stream = hard[name]
-    why = (
-        f"nothing speaks against the candidate: {_told(case, name, stream)} ({_odds(log_e, needed)} as likely if worse)"
-    )
-    return _decision(case, Action.WATCH, name, stream, log_e, needed, why)
-
-
-def _decision(case: Case, action: Action, name: str, stream: Stream, log_e: float, needed: float, why: str) -> Decision:
+def _decision(  # noqa: PLR0913 (what a decision is made of)
+    case: Case,
+    action: Action,
+    name: str,
+    stream: Stream,
+    strength: tuple[float, float],
+    *,
+    counted: str = "",
+    then: str = "",
+    why: str = "",
+) -> Decision:
     return Decision(
         action=action,
         stream=name,
-        log_e=log_e,
-        needed=needed,
+        log_e=strength[0],
+        needed=strength[1],
         candidate=stream.candidate,
         baseline=stream.baseline,
         seconds=stream.seconds,
-        limit=_limit_of(case, name),
+        limit=next((slo.text for slo in case.now.slos if slo.name == name), ""),
+        counted=counted,
+        then=then,
         why=why,
     )
 
 
-def _limit_of(case: Case, name: str) -> str:
-    return next((slo.text for slo in case.now.slos if slo.name == name), "")
-
-
-def _told(case: Case, name: str, stream: Stream) -> str:
-    """Say what was counted on both arms."""
-    counts = f"{_share(stream.candidate)} of the candidate's requests, {_share(stream.baseline)} of the baseline's"
-    return f"{name}: {counts} {_bad(case, name)}, in {say_seconds(stream.seconds)}"
-
-
-def _bad(case: Case, name: str) -> str:
+def _counted(case: Case, name: str) -> str:
+    """Say what was counted."""
     margin = f" (plus {say_ratio(case.terms.tolerance)} for the candidate)" if case.terms.tolerance else ""
     if name == SHAPE:
         return f"were slower than the baseline's usual median{margin}"

@@ -77,7 +77,7 @@ class Evidence:
         worth more than `cap` nats; neither makes an e-value greater in expectation.
         """
         start = math.log(weight) if weight > 0 else NOTHING
-        grown = (log_add(log, start) + min(eta * step, cap) for log, step in zip(self.logs, steps, strict=True))
+        grown = [log_add(log, start) + min(eta * step, cap) for log, step in zip(self.logs, steps, strict=True)]
         return Evidence(tuple([min(max(log, NOTHING), ENOUGH) for log in grown]))
 
 

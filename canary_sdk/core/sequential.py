@@ -89,7 +89,8 @@ class Terms:
     """What is judged, and how strictly. All SLOs are of one kind: of units of work, or of calls.
 
     `tolerance` (0.1 for 10 %) is how much slower than the baseline a candidate may be, and how far over an absolute
-    limit. `soft` names SLOs that can only hold. `noise` is what an A/A run found (see `calibration`). No batch is worth
+    limit. `soft` names SLOs that can only hold. `noise` is what an A/A run found, by stream (see
+    `calibration`). No batch is worth
     more than `cap` nats, so that one bad second cannot decide. Batches that begin within `skip_s` of a promotion are
     left out: 1 s for those who cannot tell which units began before it.
     """
@@ -99,7 +100,7 @@ class Terms:
     split_alpha: float = 0.001
     tolerance: float = 0.10
     soft: frozenset[str] = frozenset()
-    noise: float = 0.0
+    noise: Mapping[str, float] = field(default_factory=dict)
     cap: float = 4.0
     half_life_s: float = 300.0
     skip_s: float = 0.0
@@ -123,7 +124,7 @@ class Terms:
 
     def is_soft(self, name: str) -> bool:
         """Whether this stream can only hold. The shape of latency is as hard as the hardest latency SLO."""
-        if name == SHAPE:
+        if name == SHAPE and self.soft:
             return all(each in self.soft for each in self.names if each not in (SHAPE, ERRORS))
         return name in self.soft
 
@@ -215,6 +216,14 @@ class Case:
         """The edges by which the candidate is counted: the tolerance is in them."""
         return tuple(scaled(each, self.terms.tolerance) for each in self.edges)
 
+    @property
+    def trial_edges(self) -> Edges:
+        """The edges by which future candidates are counted before the release, to measure their noise.
+
+        Half of the tolerance is in them: noise that it covers does no harm, and the other half is kept in reserve.
+        """
+        return tuple(scaled(each, self.terms.tolerance / 2) for each in self.edges)
+
     def to_dict(self) -> dict[str, object]:
         """Return what is stored, as JSON types; the terms are not, they are configuration."""
         return {
@@ -244,7 +253,7 @@ class Case:
             floor=Stream.from_dict(data["floor"]),
             newcomers=tuple(data["newcomers"]),
         )
-        return _asking(case)
+        return asked_anew(case)
 
 
 # --- before the release ---
@@ -276,13 +285,13 @@ def start(case: Case, stage: int) -> Case:
     From here on, units must be counted by the new `edges` and `candidate_edges`.
     """
     past, edges = case.past.recut(case.edges, case.terms.limits_s)
-    return _asking(
+    return asked_anew(
         replace(case, past=past, edges=edges, stage=stage, age_s=0.0, judged_s=0.0, newcomers=(0, 0), asked_at_s=0.0)
     )
 
 
-def _asking(case: Case) -> Case:
-    """Make the questions from the past as it is now."""
+def asked_anew(case: Case) -> Case:
+    """Make the questions of the stage from the past as it is now; `weigh` does so once a minute."""
     asked = questions(case.past, case.edges, case.now.promises, case.now.grant)
     return replace(case, asked=asked, asked_at_s=case.age_s)
 
@@ -311,7 +320,7 @@ def weigh(case: Case, batch: Batch) -> Case:
         newcomers=(case.newcomers[0] + batch.newcomers[0], case.newcomers[1] + batch.newcomers[1]),
     )
     learnt = learn(weighed, batch) if case.now.compares else weighed
-    return _asking(learnt) if age_s - case.asked_at_s >= _RENEW_S else learnt
+    return asked_anew(learnt) if age_s - case.asked_at_s >= _RENEW_S else learnt
 
 
 def _compared(case: Case, batch: Batch, weight: float, found: _Found) -> dict[str, Stream]:
@@ -319,9 +328,9 @@ def _compared(case: Case, batch: Batch, weight: float, found: _Found) -> dict[st
     streams = dict(case.relative)
     if not batch.candidate.cells:
         return streams
-    eta = temper(case.terms.noise, exchange(batch.candidate.units, batch.baseline.units) / batch.seconds)
+    rate = exchange(batch.candidate.units, batch.baseline.units) / batch.seconds
     for name, question in case.asked.items():
-        steps = question.steps(batch)
+        steps, eta = question.steps(batch), temper(case.terms.noise.get(name, 0.0), rate)
         grown = streams[name].evidence.grown(weight, steps, eta=eta, cap=case.terms.cap)
         streams[name] = streams[name].grown(grown, *found[name], batch.seconds)
     return streams

@@ -1,0 +1,70 @@
+"""Claims about private noise and how it tempers evidence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from canary_sdk.core.calibration import Block, exchange, noise, overdispersion, temper
+
+
+def blocks(spread: float, count: int = 400, *, shift: float = 0.0, rate: int = 60, seed: int = 1) -> list[Block]:
+    """Draw A/A blocks of a minute in which 10 % are bad; the log odds of one arm wander by `spread`, about `shift`."""
+    rng = np.random.default_rng(seed)
+    odds = np.exp(rng.normal(shift, spread, count)) / 9
+    bad, other = rng.binomial(rate * 60, odds / (1 + odds)).tolist(), rng.binomial(rate * 60, 0.1, count).tolist()
+    total = rate * 60
+    return [Block(((total - one, one),), ((total - two, two),)) for one, two in zip(bad, other, strict=True)]
+
+
+def test_chance_alone_is_no_noise() -> None:
+    """With one law on both arms phi is about 1, and evidence is not tempered."""
+    assert overdispersion(blocks(0.0)) == pytest.approx(1, abs=0.2)
+    assert temper(noise(blocks(0.0)), 30) > 0.85
+
+
+def test_noise_of_one_arm_is_seen() -> None:
+    """An arm whose rate wanders on its own makes phi large, and the evidence is tempered accordingly."""
+    assert overdispersion(blocks(0.3)) > 5
+    assert temper(noise(blocks(0.3)), 30) < 0.2
+
+
+def test_noise_is_told_by_the_comparable_request() -> None:
+    """The same wander found at twice the rate gives twice the phi and the same c."""
+    slow, fast = noise(blocks(0.3, rate=30)), noise(blocks(0.3, rate=60))
+    assert slow == pytest.approx(fast, rel=0.25)
+
+
+def test_a_granted_difference_is_no_noise() -> None:
+    """A difference that stays the same is noise, unless it is known and granted."""
+    steady = blocks(0.0, shift=0.3)
+    assert overdispersion(steady) > 5
+    assert overdispersion(steady, known=True) < 1.3
+
+
+def test_a_quicker_arm_is_no_noise() -> None:
+    """Only what would speak against a candidate counts; below the tolerance it does not."""
+    assert noise(blocks(0.0, shift=-0.5)) == 0
+
+
+def test_nothing_to_compare_is_no_noise() -> None:
+    """No blocks, blocks with one arm, blocks in which all is well: nothing is measured, nothing tempered."""
+    assert noise([]) == 0
+    assert noise([Block(((5, 5),), ((0, 0),))]) == 0
+    assert noise([Block(((5, 0),), ((7, 0),))]) == 0
+    assert temper(0.0, 30) == 1
+
+
+def test_strata_are_compared_each_by_itself() -> None:
+    """Arms that differ only in how many of each stratum they have do not differ."""
+    one, other = ((90, 10), (100, 900)), ((900, 100), (10, 90))
+    assert overdispersion([Block(one, other)]) < 1e-9
+    pooled = [tuple(map(sum, zip(*arm, strict=True))) for arm in (one, other)]
+    assert overdispersion([Block((pooled[0],), (pooled[1],))]) > 100
+
+
+def test_the_exchange_rate_is_that_of_the_smaller_arm() -> None:
+    """Against a much larger arm, the rate is nearly that of the smaller one; without one it is 0."""
+    assert exchange(5, 5) == 2.5
+    assert exchange(5, 1e9) == pytest.approx(5)
+    assert exchange(5, 0) == 0
