@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
@@ -11,6 +12,8 @@ from canary_sdk.errors import CanaryError
 from canary_sdk.runtime.client import Canary
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from canary_sdk.clock import Clock
     from canary_sdk.measure.arena import Arena
     from canary_sdk.ports import FlagStore
@@ -30,9 +33,10 @@ def connect(
 ) -> Canary:
     """Return a `Canary` over the store at `url`; nothing is opened or started before it is first used.
 
-    `url` is `sqlite:///relative.db`, `sqlite:////absolute.db` or `memory:`; CANARY_URL if omitted, else
-    `sqlite:///canary.db`. `environment` is CANARY_ENVIRONMENT if omitted, else "production". `background` False starts
-    no thread: call `tick()` yourself. Raises `CanaryError` for a URL that no store answers to.
+    `url` is `sqlite:///relative.db`, `sqlite:////absolute.db`, `postgresql://…`, `redis://…`, `rediss://…` or
+    `memory:`; CANARY_URL if omitted, else `sqlite:///canary.db`. `environment` is CANARY_ENVIRONMENT if omitted, else
+    "production". `background` False starts no thread: call `tick()` yourself. Raises `CanaryError` for a
+    URL that no store answers to, and where its driver is missing.
     """
     from canary_sdk.telemetry.log import LogSink
 
@@ -82,20 +86,41 @@ def _join(
 
 def _open_store(url: str, *, create: bool) -> tuple[FlagStore, str]:
     """Return the store and what identifies it on this host; a store that nobody else can see has no identity."""
-    parts = urlsplit(url)
-    if parts.scheme == "memory":
+    scheme = url.partition(":")[0]
+    if scheme == "memory":
         from canary_sdk.stores.memory import MemoryStore
 
         return MemoryStore(), ""
-    if parts.scheme == "sqlite":
+    if scheme == "sqlite":
         from canary_sdk.stores.sqlite import SQLiteStore
 
+        parts = urlsplit(url)
         path = _sqlite_path(url, parts.netloc, parts.path)
         if not create and not os.path.exists(path):  # noqa: PTH110 - pathlib is not worth its import here
             raise CanaryError(f"there is no store at {path}: apply a configuration to make one, or name another")
         return SQLiteStore(path), f"sqlite:{os.path.realpath(path)}"
-    expected = "sqlite:///file.db, sqlite:////absolute/file.db or memory:"
-    raise CanaryError(f"no store answers to {url!r}: expected {expected}")
+    if scheme in {"postgresql", "postgres"}:
+        with _installed("postgres", "psycopg"):
+            from canary_sdk.stores.postgres import PostgresStore
+
+        return PostgresStore(url), url
+    if scheme in {"redis", "rediss"}:
+        with _installed("redis", "redis"):
+            from canary_sdk.stores.redis import RedisStore
+
+        return RedisStore(url), url
+    expected = "sqlite:///file.db, sqlite:////absolute/file.db, postgresql://…, redis://…, rediss://… or memory:"
+    shown = f"{scheme}:…" if "@" in url else url  # what stands before an @ may be a password
+    raise CanaryError(f"no store answers to {shown!r}: expected {expected}")
+
+
+@contextmanager
+def _installed(extra: str, driver: str) -> Iterator[None]:
+    """Say which extra brings the driver that is missing."""
+    try:
+        yield
+    except ImportError as error:
+        raise CanaryError(f"this store needs {driver} ({error}): pip install 'canary-rollout[{extra}]'") from error
 
 
 def _sqlite_path(url: str, netloc: str, path: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from canary_sdk.core.fields import differences
 
@@ -97,6 +97,17 @@ class FlagStore(Protocol):
 
     def close(self) -> None:
         """Release what is held; idempotent."""
+
+
+@runtime_checkable
+class Pushing(Protocol):
+    """What a `FlagStore` may offer as well: word of a change at once. Polling repairs whatever word was lost."""
+
+    def has_news(self) -> bool:
+        """Return whether something may have changed since `version` was last asked; never waits for an answer.
+
+        Ten times a second, by one thread at a time. False while the store is away: `version` is what reaches it again.
+        """
 
 
 class EventSink(Protocol):
@@ -205,6 +216,9 @@ class Repository(Protocol):
 
     def version(self) -> int:
         """Return the store's version; cheap, for polling."""
+
+    def has_news(self) -> bool:
+        """Return whether it is worth asking for the version before the next poll; never waits, never raises."""
 
     def load(self) -> Stored:
         """Return everything at one version."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from canary_sdk import connect
 from canary_sdk.testing import ManualClock
+from tests import servers
+from tests.stores.places import PLACES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from canary_sdk import Canary
+    from tests.servers import Server
+    from tests.stores.places import Place
 
 # A busy machine is slow, and no test claims otherwise.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -45,3 +51,48 @@ def canary(clock: ManualClock) -> Iterator[Canary]:
     """A Canary in memory that does nothing by itself: the test calls `tick`."""
     with connect("memory:", environment="test", clock=clock, background=False) as client:
         yield client
+
+
+# --- real servers, started once and only if a test asks for them ---
+
+_MISSING: Final[set[str]] = set()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """A PostgreSQL server."""
+    yield from _lent(servers.postgres, "psycopg")
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Server]:
+    """A server that speaks Redis."""
+    yield from _lent(servers.redis, "redis")
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """A place for a store on each kind of server, empty and of this test alone."""
+    place = PLACES[request.param](request.getfixturevalue(f"{request.param}_server"))
+    place.make()
+    yield place
+    place.remove()
+
+
+def _lent(server: Callable[[], AbstractContextManager[Server]], driver: str) -> Iterator[Server]:
+    """Lend a server; where it or its driver is missing, skip and say so below the summary, but in CI fail."""
+    try:
+        servers.folder_of(driver)
+        with server() as lent:
+            yield lent
+    except servers.Unavailable as missing:
+        if os.environ.get("CI") == "true":
+            raise
+        _MISSING.add(f"{missing} (or name a running server in {servers.PG_VARIABLE} or {servers.REDIS_VARIABLE})")
+        pytest.skip(str(missing))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what could not be tested."""
+    for missing in sorted(_MISSING):
+        terminalreporter.write_line(f"NOT TESTED: {missing}", red=True, bold=True)

@@ -8,13 +8,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from canary_sdk.errors import StoreError
-from canary_sdk.ports import AuditRow, Snapshot
-from canary_sdk.stores.revision import successor
+from canary_sdk.ports import Snapshot, Stamp
+from canary_sdk.stores.revision import applied
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from canary_sdk.ports import Change
+    from canary_sdk.ports import AuditRow, Change
 
 MOST_AUDIT_ROWS: Final = 10_000
 """Memory is bounded: the oldest rows beyond this are forgotten."""
@@ -45,26 +45,14 @@ class MemoryStore:
         """Apply all changes or none. Raises `StaleWrite`."""
         with self._lock:
             before = self.load()
-            version = before.version + 1
             documents = {(document.kind, document.key): document for document in before.documents}
-            rows: list[AuditRow] = []
-            for change in changes:
-                place = change.kind, change.key
-                old = documents.get(place)
-                new = successor(old, change)
-                if new is old:
-                    continue
-                bodies = old.body if old else None, new.body if new else None
-                row = self._rows + len(rows) + 1
-                revision = new.revision if new else 0
-                rows.append(AuditRow(row, at, actor, reason, *place, *bodies, version, revision))
-                documents.pop(place, None)
-                if new:
-                    documents[place] = new
+            stamp = Stamp(actor, reason, at)
+            written, rows = applied(documents, changes, stamp, version=before.version, rows=self._rows)
             if rows:
                 self._audit.extend(rows)
                 self._rows += len(rows)
-                self._snapshot = Snapshot(version, tuple(documents.values()))
+                after = (documents | written).values()
+                self._snapshot = Snapshot(before.version + 1, tuple(document for document in after if document))
             return self._snapshot.version
 
     def audit(

@@ -12,7 +12,7 @@ from canary_sdk.core.breaker import AutoRollback
 from canary_sdk.core.config import parse_declaration
 from canary_sdk.core.fields import ENVIRONMENTS, flat, patched
 from canary_sdk.errors import CanaryError, ConfigError, Problem, Refused, StaleWrite, StoreError, UnknownFlag
-from canary_sdk.ports import Change, Stored
+from canary_sdk.ports import Change, Pushing, Stored
 from canary_sdk.stores import codec, files, history
 from canary_sdk.stores.codec import Held
 from canary_sdk.stores.references import check_references, take_out_unsound
@@ -47,6 +47,10 @@ class DocumentRepository:
     def version(self) -> int:
         """Return the store's version."""
         return self._store.version()
+
+    def has_news(self) -> bool:
+        """Return whether a store that pushes has heard of a change; False for one that does not."""
+        return isinstance(self._store, Pushing) and self._store.has_news()
 
     def load(self) -> Stored:
         """Decode everything; what cannot be decoded is named in `damaged` and left out."""

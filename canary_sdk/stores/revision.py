@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from canary_sdk.errors import StaleWrite
-from canary_sdk.ports import Document
+from canary_sdk.ports import AuditRow, Document
 
 if TYPE_CHECKING:
-    from canary_sdk.ports import Change
+    from collections.abc import Iterable, Mapping
+
+    from canary_sdk.ports import Change, Stamp
+
+    Place = tuple[str, str]
 
 
 def successor(old: Document | None, change: Change) -> Document | None:
@@ -27,6 +31,30 @@ def successor(old: Document | None, change: Change) -> Document | None:
     if change.body is None or (old and old.body == change.body):
         return old if change.body else None
     return Document(change.kind, change.key, change.body, revision + 1)
+
+
+def applied(
+    documents: Mapping[Place, Document], changes: Iterable[Change], stamp: Stamp, *, version: int, rows: int
+) -> tuple[dict[Place, Document | None], list[AuditRow]]:
+    """Return what a commit writes over `documents`, None where it deletes, and the audit row of each real change.
+
+    `version` is the store's present one and `rows` the id of its newest audit row. Without a row there is nothing to
+    write. Raises `StaleWrite`.
+    """
+    written: dict[Place, Document | None] = {}
+    audit: list[AuditRow] = []
+    for change in changes:
+        place = change.kind, change.key
+        old = written[place] if place in written else documents.get(place)
+        new = successor(old, change)
+        if new is old:
+            continue
+        written[place] = new
+        bodies = old.body if old else None, new.body if new else None
+        number, revision = rows + len(audit) + 1, new.revision if new else 0
+        who = stamp.at, stamp.actor, stamp.reason
+        audit.append(AuditRow(number, *who, *place, *bodies, version + 1, revision))
+    return written, audit
 
 
 def _said(revision: int) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from canary_sdk.ports import FlagStore
+    from tests.stores.places import Place
 
 
 class TestMemoryStore(StoreConformance):
@@ -33,3 +34,12 @@ class TestSQLiteStore(DurableStoreConformance):
     def make_store(self, tmp_path: Path) -> Callable[[], FlagStore]:
         """Open one in a file of this test."""
         return lambda: SQLiteStore(tmp_path / "canary.db")
+
+
+class TestRemoteStore(DurableStoreConformance):
+    """The stores in PostgreSQL and in Redis."""
+
+    @pytest.fixture
+    def make_store(self, place: Place) -> Callable[[], FlagStore]:
+        """Open one at a place of this test, on a real server."""
+        return place.open
