@@ -47,7 +47,7 @@ from canary_sdk.core.judge import Finding, Outcome, Verdict
 from canary_sdk.core.slo import parse_slo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from canary_sdk.core.events import Event
 
@@ -407,6 +407,64 @@ def test_a_breaker_describes_itself_in_one_line(breaker: Breaker, line: str) -> 
 
 
 # --- against a naive model ---
+
+
+# --- what is told ---
+
+AT: Final = WALL + 7
+DRY: Final = replace(POLICY, enabled=False)
+SUSPECTED: Final = replace(HALF_OPEN, incident=True, passes=1)
+TOLD: Final = [
+    (lambda: kill(CLOSED, "why", AT), FlagKilled(flag_key="new-checkout", at=AT, reason="why")),
+    (lambda: release(replace(CLOSED, killed=True), AT), FlagReleased(flag_key="new-checkout", at=AT)),
+    (lambda: reset(OPEN, AT), FlagReset(flag_key="new-checkout", at=AT)),
+    (lambda: observe(CLOSED, SHARED, POLICY, 0, AT), IncidentSuspected(flag_key="new-checkout", at=AT, verdict=SHARED)),
+    (
+        lambda: observe(replace(CLOSED, breaches=2), BREACH, POLICY, 0, AT),
+        FlagTripped(flag_key="new-checkout", at=AT, reason=f"breach 3 in a row: {BREACH.sentence}", verdict=BREACH),
+    ),
+    (
+        lambda: observe(replace(CLOSED, breaches=2), BREACH, DRY, 0, AT),
+        TripWithheld(flag_key="new-checkout", at=AT, reason=f"breach 3 in a row: {BREACH.sentence}", verdict=BREACH),
+    ),
+    (
+        lambda: observe(HALF_OPEN, BREACH, PROBE, 0, AT),
+        FlagTripped(flag_key="new-checkout", at=AT, reason=f"the probe failed: {BREACH.sentence}", verdict=BREACH),
+    ),
+    (
+        lambda: observe(replace(HALF_OPEN, passes=2), PASS, PROBE, 0, AT),
+        FlagRecovered(flag_key="new-checkout", at=AT, verdict=PASS),
+    ),
+    (
+        lambda: observe_service(OPEN, PASS, POLICY, 31.0, AT),
+        ServiceRecovered(flag_key="new-checkout", at=AT, after_s=31.0, verdict=PASS),
+    ),
+    (
+        lambda: observe_service(OPEN, BREACH, POLICY, 120.0, AT),
+        RecoveryOverdue(flag_key="new-checkout", at=AT, after_s=120.0, verdict=BREACH),
+    ),
+    (lambda: start_probe(OPEN, PROBE, 300.0, AT), ProbeStarted(flag_key="new-checkout", at=AT, percent=1.0)),
+    (lambda: end_probe(HALF_OPEN, PROBE, 690.0, AT), ProbeExpired(flag_key="new-checkout", at=AT, after_s=390.0)),
+]
+
+
+@pytest.mark.parametrize(("decide", "event"), TOLD)
+def test_what_is_told_says_of_which_flag_when_and_on_what(decide: Callable[[], Decision], event: Event) -> None:
+    """The last event of a decision is complete: somebody who reads nothing else knows what happened."""
+    assert decide()[1][-1] == event
+
+
+def test_a_verdict_is_told_with_the_count_that_it_made() -> None:
+    """Also the one that fails a probe."""
+    failed, events = observe(HALF_OPEN, BREACH, PROBE, 0, AT)
+    assert events[0] == VerdictReached(flag_key="new-checkout", at=AT, verdict=BREACH, breaches=1)
+    assert (failed.breaches, failed.passes) == (1, 0)
+
+
+@pytest.mark.parametrize("verdict", [PASS, BREACH])
+def test_an_answer_to_a_probe_ends_an_incident(verdict: Verdict) -> None:
+    """What is suspected is suspected until something is known."""
+    assert observe(SUSPECTED, verdict, PROBE, 0, AT)[0].incident is False
 
 
 class BreakerMachine(RuleBasedStateMachine):

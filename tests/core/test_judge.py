@@ -131,10 +131,11 @@ def test_errors_are_held_against_their_share(errors: int, outcome: Outcome) -> N
 
 def test_no_requests_are_no_data() -> None:
     """Nobody came: that is neither health nor a breach, even where a minimum of samples is zero."""
-    for texts in ((P95,), ("errors < 1%",), ("throughput > 50/s",)):
-        verdict = judged(*texts, candidate=EMPTY, min_samples=0)
-        assert verdict.outcome is Outcome.INCONCLUSIVE
-        assert "no data" in verdict.sentence
+    for text in (P95, "errors < 1%", "throughput > 50/s"):
+        (finding,) = judged(text, candidate=EMPTY, min_samples=0).findings
+        assert (finding.outcome, finding.why) == (Outcome.INCONCLUSIVE, "no data")
+    for total in (Tally(10), Tally(seconds=30.0)):
+        assert judged("throughput > 50/s", total=total).findings[0].why == "no data"
 
 
 def test_too_few_requests_decide_nothing() -> None:
