@@ -214,10 +214,11 @@ class Canary(Control):
         Never raises: where it fails, or the flag is not known, the tool is to be asked.
         """
         try:
-            flag = self._wake().flags.get(flag_key)
+            table = self._wake()
+            flag = table.flags.get(flag_key)
             if flag is None:
                 return None
-            view, slot = self._guard.byte_of(flag_key)
+            view, slot = table.guards[flag_key]
             return foreign.settled(flag, view[slot], context, working(self.units.current()))
         except Exception as error:  # noqa: BLE001 - never raises into the application
             self.failures.note((f"settling {flag_key}", error, "The other tool's answer was served"))
@@ -230,13 +231,11 @@ class Canary(Control):
 
         `role` is "candidate" or "baseline" if a percentage decided, else "apart"; `value` and `variant` are what the
         tool answered, `context` is whom. Returns the answer that holds in this unit: the first that was marked. Never
-        raises; None if it failed, or the flag is not declared here.
+        raises; None if it failed, no unit of work is open, or the flag is not declared here.
         """
         try:
-            self._wake()
-            return foreign.mark(
-                self._table.flags[flag_key].flag.key, role, value, variant, context, working(self.units.current())
-            )
+            flag, unit = self._wake().flags[flag_key].flag, working(self.units.current())
+            return None if unit is None else foreign.mark(flag.key, role, value, variant, context, unit)
         except Exception as error:  # noqa: BLE001 - never raises into the application
             self.failures.note(
                 (f"marking {flag_key}", error, "Declare the flag with apply(), and name a role; it went on unmeasured")
@@ -470,7 +469,7 @@ class Canary(Control):
         answer = resolve(context)
         if was_met:
             return pinned(answer, flag, self.environment)
-        view, slot = self._guard.byte_of(flag_key)
+        view, slot = self._table.guards[flag_key]
         told = explain(flag, *subject_of(context, unit), view[slot], self.environment)
         return replace(answer, explanation=told.explanation)
 

@@ -30,7 +30,7 @@ def settled(flag: CompiledFlag, bits: int, context: Context, unit: Unit | None) 
     return flag.tripped if unit is None else unit.setdefault(flag_key, (flag.tripped, key))[0]
 
 
-def mark(flag_key: str, role: str, value: object, variant: str, context: Context, unit: Unit | None) -> Evaluation:
+def mark(flag_key: str, role: str, value: object, variant: str, context: Context, unit: Unit) -> Evaluation:
     """Put the other tool's answer on an arm of the unit, and return the answer that holds there.
 
     Raises `ValueError` for what is no role. The value may be of a type that no flag of ours has; nothing but whoever
@@ -40,7 +40,5 @@ def mark(flag_key: str, role: str, value: object, variant: str, context: Context
     reason = Reason.TARGETING_MATCH if side is Role.APART else Reason.SPLIT
     enabled = value if isinstance(value, bool) else side is Role.CANDIDATE
     evaluation = Evaluation(flag_key, cast("Any", value), variant, reason, side, enabled)
-    if unit is None:
-        return evaluation
     key, _ = subject_of(context, unit)
     return unit.setdefault(flag_key, (evaluation, key if isinstance(key, str) else None))[0]

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 class Table(dict[str, "Resolve"]):
     """Flag key to resolver, with the compiled flags they were built from and the store version they show.
 
-    `peeks` answer as the resolvers would, and mark nothing.
+    `peeks` answer as the resolvers would, and mark nothing. `guards` are where each flag's guard byte is.
     """
 
-    __slots__ = ("flags", "peeks", "version")
+    __slots__ = ("flags", "guards", "peeks", "version")
 
     def __init__(
         self,
@@ -40,12 +40,14 @@ class Table(dict[str, "Resolve"]):
         version: int,
         resolvers: Mapping[str, Resolve],
         peeks: Mapping[str, Choose],
+        guards: Mapping[str, tuple[memoryview, int]],
     ) -> None:
         """Fill the table; nobody changes it afterwards."""
         super().__init__(resolvers)
         self.flags = flags
         self.version = version
         self.peeks = peeks
+        self.guards = guards
 
     def peek(self, flag_key: str, key: str | None, attributes: Attributes) -> Evaluation | None:
         """Answer without being an exposure; None if the flag is not known."""
@@ -60,7 +62,7 @@ class ColdTable(Table):
 
     def __init__(self, wake: Callable[[], Table]) -> None:
         """Remember how to start."""
-        super().__init__({}, 0, {}, {})
+        super().__init__({}, 0, {}, {}, {})
         self._wake = wake
 
     def __missing__(self, flag_key: str) -> Resolve:
@@ -70,9 +72,10 @@ class ColdTable(Table):
 
 def build_table(flags: Mapping[str, CompiledFlag], version: int, byte_of: ByteOf, current: Current) -> Table:
     """Build the table of these flags; `byte_of` says where a flag's guard is, `current` which unit of work asks."""
-    resolvers = {key: resolver(flag, *byte_of(key), current) for key, flag in flags.items()}
-    peeks = {key: peeker(flag, *byte_of(key), current) for key, flag in flags.items()}
-    return Table(flags, version, resolvers, peeks)
+    guards = {key: byte_of(key) for key in flags}
+    resolvers = {key: resolver(flag, *guards[key], current) for key, flag in flags.items()}
+    peeks = {key: peeker(flag, *guards[key], current) for key, flag in flags.items()}
+    return Table(flags, version, resolvers, peeks, guards)
 
 
 def resolver(flag: CompiledFlag, guard: memoryview, slot: int, current: Current) -> Resolve:

@@ -77,14 +77,14 @@ def test_the_key_is_the_units_own_where_none_is_given(canary: Canary) -> None:
 
 
 def test_outside_of_a_unit_there_is_nothing_to_mark(canary: Canary) -> None:
-    """The answer comes back as it would be marked, also after the unit is over, and nothing is kept."""
+    """Nor in a unit that is over; that is no failure."""
     with canary.scope("job") as unit:
         token = canary.units.enter(unit)
-    answer = canary.mark("checkout", "candidate", value=True)
-    assert answer is not None
-    assert answer.is_candidate
+    assert canary.mark("checkout", "candidate", value=True) is None
     assert unit == {}
     canary.units.leave(token)
+    assert canary.mark("checkout", "candidate", value=True) is None
+    assert not canary.status().failures
 
 
 def test_what_is_held_is_settled_and_marked(canary: Canary) -> None:
@@ -129,7 +129,8 @@ def test_nothing_is_raised(canary: Canary) -> None:
     trip(canary, breakers.State.HALF_OPEN)
     assert canary.settled([], "u") is None  # type: ignore[arg-type]
     assert canary.settled("checkout", 7) is None  # type: ignore[arg-type]
-    assert canary.mark("checkout", "canary", value=True) is None
+    with canary.scope("job"):
+        assert canary.mark("checkout", "canary", value=True) is None
     assert canary.status().failures == {"settling []": 1, "settling checkout": 1, "marking checkout": 1}
 
 
@@ -139,7 +140,7 @@ def test_the_first_use_wakes_the_process(canary: Canary) -> None:
         lambda: canary.flag("checkout") is not None,
         lambda: canary.breaker("checkout").is_serving,
         lambda: canary.settled("checkout", "u") is None,
-        lambda: canary.mark("checkout", "candidate", value=True) is not None,
+        lambda: canary.mark("checkout", "candidate", value=True) is None,
     ]
     for use in uses:
         canary._cool_down()

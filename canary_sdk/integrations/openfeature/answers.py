@@ -37,17 +37,10 @@ REASONS: Final[Mapping[Reason, Told]] = MappingProxyType(
 )
 """OpenFeature's reason for each of ours; ours is in the metadata, because two of these say less."""
 
-WIDER: Final[Mapping[FlagType, type[float]]] = MappingProxyType({FlagType.INTEGER: float})
-"""What a flag may be asked as beside its own type: every integer is a float."""
-
-TYPES: Final[Mapping[FlagType, type]] = MappingProxyType(
-    {FlagType.BOOLEAN: bool, FlagType.INTEGER: int, FlagType.FLOAT: float, FlagType.STRING: str}
+TYPES: Final[Mapping[FlagType, tuple[type, ...]]] = MappingProxyType(
+    {FlagType.BOOLEAN: (bool,), FlagType.INTEGER: (int, float), FlagType.FLOAT: (float,), FlagType.STRING: (str,)}
 )
-
-
-def answers(flag_type: FlagType, asked: type) -> bool:
-    """Whether a flag of this type can be asked for a value of that one."""
-    return asked in (TYPES[flag_type], WIDER.get(flag_type))
+"""What a flag may be asked for as: its own type, and every integer is a float."""
 
 
 def fitting(value: Any, asked: type) -> Any:

@@ -257,12 +257,12 @@ class GuardedProvider(AbstractProvider):
     def _measured(
         self, asked: type, flag_key: str, told: FlagResolutionDetails[T], context: EvaluationContext | None
     ) -> FlagResolutionDetails[T]:
-        """Put the inner provider's answer on its arm, and return it as it is. Never raises.
+        """Put the inner provider's answer on its arm in the open unit of work, and return it as it is. Never raises.
 
         Two threads of one unit may both have asked; then the first answer holds for both.
         """
         try:
-            flag = self._canary.flag(flag_key)
+            flag = self._canary.flag(flag_key) if self._canary.current_unit() is not None else None
             if flag is None or told.error_code or told.value is None or fitting(told.value, asked) is not told.value:
                 return told
             role, variant = self._role(flag, told), told.variant or ""
@@ -280,7 +280,7 @@ class GuardedProvider(AbstractProvider):
             return Role.APART
         arms = self._guards.get(flag.key)
         if arms is None:
-            candidates = [variant.value for variant in flag.candidates]
+            candidates = [variant.value for variant in flag.variants] or [flag.candidate]
             is_baseline, is_candidate = told.value == flag.default, told.value in candidates
         else:
             is_baseline, is_candidate = told.variant == arms.baseline, arms.candidate in (None, told.variant)

@@ -22,7 +22,7 @@ from canary_sdk.core.events import StoreRegained
 from canary_sdk.integrations.openfeature.announcements import announcement
 from canary_sdk.integrations.openfeature.answers import (
     REASONS,
-    answers,
+    TYPES,
     failure,
     fitting,
     held_by,
@@ -129,7 +129,7 @@ class CanaryProvider(AbstractProvider):
             flag = self._canary.flag(flag_key)
             if flag is None:
                 return self._unknown(flag_key, default)
-            if not answers(flag.type, asked):
+            if asked not in TYPES[flag.type]:
                 message = f"{flag_key} is of type {flag.type}, and was asked for as {asked.__name__}"
                 return failure(default, ErrorCode.TYPE_MISMATCH, message)
             key: object = None if context is None else context.targeting_key
@@ -159,4 +159,4 @@ class CanaryProvider(AbstractProvider):
             metadata |= held_by(canary.breaker(flag_key))
         elif canary.stale:
             told = Told.STALE
-        return FlagResolutionDetails(value, reason=told, variant=evaluation.variant, flag_metadata=metadata)
+        return FlagResolutionDetails(value, None, None, told, evaluation.variant, metadata)  # by keyword it costs twice
