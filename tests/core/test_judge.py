@@ -112,6 +112,8 @@ def test_a_limit_that_was_not_counted_is_not_judged() -> None:
     verdict = judged("p95 < 300ms", candidate=a_tally(0))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "were not counted yet" in verdict.sentence
+    for over in ({0.5: 11}, {0.55: 11}):
+        assert judged(P95, candidate=Tally(200, over=over)).outcome is Outcome.INCONCLUSIVE
 
 
 # --- errors ---
@@ -124,6 +126,20 @@ def test_a_limit_that_was_not_counted_is_not_judged() -> None:
 def test_errors_are_held_against_their_share(errors: int, outcome: Outcome) -> None:
     """Of 1000 requests 7 may fail at 0.7 %, 8 with a tolerance of 15 %, and 9 are a breach."""
     assert judged("errors < 0.7%", candidate=a_tally(0, 1000, errors=errors), tolerance=0.15).outcome is outcome
+
+
+def test_the_tolerance_reaches_exactly_as_far_as_it_says() -> None:
+    """Eleven of a thousand are 1 % and a tenth of it, and ten of 200 may be over the limit with its tolerance."""
+    (errors,) = judged("errors < 1%", candidate=a_tally(0, 1000, errors=11)).findings
+    assert (errors.outcome, errors.bad) == (Outcome.ACCEPTABLE, 11)
+    (latency,) = judged(P95, candidate=Tally(200, over={0.5: 20, 0.55: 10})).findings
+    assert (latency.outcome, latency.bad) == (Outcome.ACCEPTABLE, 20)
+
+
+def test_without_a_breach_there_is_nothing_to_compare() -> None:
+    """The reason is the candidate's own count, and nothing of the baseline."""
+    (finding,) = judged(P95, candidate=a_tally(0), baseline=a_tally(800, 3000)).findings
+    assert finding.why == "0 of 200 requests took over 500 ms, 10 may"
 
 
 # --- small numbers ---
@@ -227,6 +243,7 @@ def test_throughput_is_the_whole_service_s(requests: int, outcome: Outcome) -> N
 def test_throughput_shows_the_arm_s_part() -> None:
     """On an arm, throughput scales with the share: 5 % of 50/s are 2.5/s."""
     finding = judged("throughput > 50/s", candidate=a_tally(0, 60), total=Tally(1500, seconds=30.0)).findings[0]
+    assert (finding.slo, finding.candidate, finding.samples) == (parse_slo("throughput > 50/s"), 50.0, 1500)
     assert finding.why == (
         "the whole service serves 50/s; the candidate arm serves 2/s of it, and its share (5 %) of the limit is 2.5/s"
     )
