@@ -454,6 +454,20 @@ def test_what_is_told_says_of_which_flag_when_and_on_what(decide: Callable[[], D
     assert decide()[1][-1] == event
 
 
+def test_a_change_of_state_is_whole() -> None:
+    """It keeps what stays, forgets what is over, and remembers since when this process has seen it."""
+    held = replace(OPEN, killed=True, kill_reason="why", killed_at=AT)
+    assert kill(OPEN, "why", AT)[0] == held
+    assert reset(held, AT + 1)[0] == replace(CLOSED, killed=True, kill_reason="why", killed_at=AT)
+    assert observe(replace(CLOSED, breaches=2), BREACH, POLICY, 5.0, AT)[0].since == 5.0
+    probing = start_probe(replace(OPEN, breaches=3, passes=1, incident=True), PROBE, 300.0, AT)[0]
+    assert (probing.breaches, probing.passes, probing.incident, probing.since) == (0, 0, False, 300.0)
+    assert end_probe(HALF_OPEN, PROBE, 690.0, AT)[0].since == 690.0
+    assert end_probe(replace(HALF_OPEN, since=None), PROBE, 5.0, AT)[0].since == 5.0
+    for verdict in (PASS, BREACH):
+        assert observe(replace(CLOSED, incident=True), verdict, POLICY, 0, AT)[0].incident is False
+
+
 def test_a_verdict_is_told_with_the_count_that_it_made() -> None:
     """Also the one that fails a probe."""
     failed, events = observe(HALF_OPEN, BREACH, PROBE, 0, AT)
