@@ -28,6 +28,7 @@ RIVAL = "in memory, mmh3"
 FLAG = "checkout"
 SEED, THRESHOLD = seed_of(FLAG), threshold_of(25)
 LOOPS = 300
+RACES = 8
 
 
 def split(flag: InMemoryFlag[bool], context: EvaluationContext) -> FlagResolutionDetails[bool]:
@@ -65,7 +66,8 @@ def main() -> None:
         ours = statements["ours"]
         statements["ours, in a unit of work"] = f"with scope('job'): {ours}"
         statements["the unit of work"] = "with scope('job'): pass"
-        results = race({"key": "next_key()", **statements}, names, loops=LOOPS)
+        races = [race({"key": "next_key()", **statements}, names, loops=LOOPS) for _ in range(RACES)]
+        results = {name: min(each[name] for each in races) for name in races[0]}
         key, unit = results.pop("key"), results.pop("the unit of work")
         results = {name: value - key - unit * name.endswith("unit of work") for name, value in results.items()}
         publish(__doc__ or "", results, baseline=RIVAL)
