@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import threading
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -390,6 +391,31 @@ def test_the_application_gets_what_the_server_gave(canary: Canary, part: str) ->
     run(CanaryMiddleware(CanaryMiddleware(app, canary=canary), canary=canary)(scope, receive, ignore))
     assert given == [scope, receive, not part]
     assert given[0] is scope
+
+
+@pytest.mark.parametrize("boom", [None, KeyError()], ids=["a good request", "a failing one"])
+def test_what_was_current_before_a_request_is_current_after_it(canary: Canary, boom: BaseException | None) -> None:
+    """A server that works inside a unit of its own finds it again, and nothing is left in the request's."""
+    app = CanaryMiddleware(sends(START, LAST, then=boom), canary=canary, key=lambda _: "user-1")
+    with canary.scope("server") as outer:
+        with suppress(KeyError):
+            exchange(app)
+        assert canary.current_unit() is outer
+    _, unit = canary.units.ring.drain(2)
+    assert (unit.is_over, unit.subject) == (True, None)
+    assert canary.failures.counts == {}
+
+
+def test_a_failure_on_top_of_a_failure_changes_nothing(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither when a unit can be neither opened nor forgotten, nor when it cannot even be closed."""
+    app = CanaryMiddleware(sends(START, LAST, then=KeyError()), canary=canary)
+    monkeypatch.setattr(app, "_close", broken)
+    with pytest.raises(KeyError):
+        exchange(app)
+    canary.is_enabled("wake up")
+    canary.units.enter = broken
+    monkeypatch.setattr("canary_sdk.integrations.asgi.abandon", broken)
+    assert exchange(CanaryMiddleware(sends(START, LAST), canary=canary)) == [START, LAST]
 
 
 def test_a_broken_clock_changes_nothing(canary: Canary, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -461,6 +461,37 @@ def test_a_body_that_cannot_be_wrapped_is_returned_as_it_is(canary: Canary, monk
     assert canary.failures.counts == {"returning a body": 1}
 
 
+def test_a_failure_on_top_of_a_failure_changes_nothing(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither when a unit can be neither opened nor forgotten, nor when it cannot even be closed."""
+    app = CanaryMiddleware(answers(Body(b"one")), canary=canary)
+    for part in ("respond", "close"):
+        monkeypatch.setattr(app, part, broken)
+    assert Server().serve(app) == [b"one"]
+    Server().call(app)
+    gc.collect()
+    canary.status()
+    canary.units.enter = broken
+    monkeypatch.setattr("canary_sdk.integrations.wsgi.abandon", broken)
+    assert Server().serve(app) == [b"one"]
+
+
+@pytest.mark.parametrize("body", [None, Body(breaks=True), Body(close_breaks=True)], ids=["call", "body", "close"])
+def test_what_the_application_raises_is_not_replaced_by_ours(
+    canary: Canary, monkeypatch: pytest.MonkeyPatch, body: Any
+) -> None:
+    """The server sees the application's exception, also when the unit cannot be closed."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if body is None:
+            raise KeyError
+        return answers(body)(environ, start_response)
+
+    middleware = CanaryMiddleware(app, canary=canary)
+    monkeypatch.setattr(middleware, "close", broken)
+    with pytest.raises(KeyError):
+        Server().serve(middleware)
+
+
 def test_a_broken_clock_changes_nothing(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> None:
     """The chunks reach the server, and each failure is counted."""
     app = CanaryMiddleware(answers(Body(b"one", b"two")), canary=canary)
