@@ -62,6 +62,8 @@ class Server:
         deadline = SYSTEM_CLOCK.monotonic() + READY_S
         while subprocess.run(self.asking, env=_environment(), capture_output=True, check=False).returncode:
             if self.process.poll() is not None or SYSTEM_CLOCK.monotonic() > deadline:
+                self.process.kill()
+                self.process.wait()
                 raise Unavailable(f"{self.command[0]} does not start")
             SYSTEM_CLOCK.pause(0.02)
 
