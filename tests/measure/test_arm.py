@@ -8,7 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canary_sdk.measure.arm import Arm
-from canary_sdk.measure.counters import ABORTED, BINS, CELLS, EARLY, ERRORS, OVER, REQUESTS, WRITES, nanoseconds
+from canary_sdk.measure.counters import (
+    ABORTED,
+    BINS,
+    CELLS,
+    EARLY,
+    ERRORS,
+    LATENCY_NS,
+    OVER,
+    REQUESTS,
+    RESPONSE_START_NS,
+    STREAMS,
+    WRITES,
+    nanoseconds,
+)
 from canary_sdk.measure.sketch import bin_of
 
 LIMITS_NS = (*map(nanoseconds, (0.5, 0.2)), *[0] * 14)
@@ -60,6 +73,13 @@ def test_an_open_request_is_overdue_past_the_limit_and_not_at_it() -> None:
     assert (block[REQUESTS], block[EARLY], block[WRITES]) == (1, 1, 1)
     arm.overdue(0.6, counted)
     assert (block[REQUESTS], block[EARLY], block[WRITES]) == (1, 1, 2)
+
+
+def test_a_request_is_plain_unless_something_else_is_said() -> None:
+    """No error, no stream, and nothing known of the start of its response."""
+    arm, block = watched()
+    arm.finish(0.125, bin_of(0.125))
+    assert (block[ERRORS], block[STREAMS], block[RESPONSE_START_NS], block[LATENCY_NS]) == (0, 0, 0, 125_000_000)
 
 
 def test_without_limits_nothing_is_overdue() -> None:
