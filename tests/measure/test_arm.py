@@ -77,8 +77,8 @@ def test_an_open_request_is_overdue_past_the_limit_and_not_at_it() -> None:
 
 def test_a_request_is_plain_unless_something_else_is_said() -> None:
     """No error, no stream, and nothing known of the start of its response."""
-    arm, block = watched()
-    arm.finish(0.125, bin_of(0.125))
+    block = [0] * CELLS
+    Arm("a", None, lambda _: cast("memoryview", block)).finish(0.125, bin_of(0.125))
     assert (block[ERRORS], block[STREAMS], block[RESPONSE_START_NS], block[LATENCY_NS]) == (0, 0, 0, 125_000_000)
 
 
