@@ -23,6 +23,7 @@ TRESPASSES = [
     ("runtime/trespass.py", "from canary_sdk.stores import memory", "imports point down the floors"),
     ("runtime/trespass.py", "import sqlite3", "drivers are known to adapters only"),
     ("stores/memory.py", "from canary_sdk.stores import sqlite", "no store knows another"),
+    ("stores/redis.py", "from canary_sdk.stores import postgres", "no store knows another"),
     ("utils.py", "", "imports point down the floors"),
 ]
 
