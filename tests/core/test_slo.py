@@ -207,6 +207,7 @@ def test_tolerance_is_exact_in_decimals(milliseconds: int, percent: int) -> None
         (119.0, "119 s"),
         (120.0, "2 min"),
         (5400.0, "90 min"),
+        (7200.0, "2 h"),
         (12_600.0, "3.5 h"),
     ],
 )
