@@ -373,7 +373,10 @@ def test_a_broken_part_of_ours_changes_nothing(canary: Canary, part: str, fails:
     assert sent == [START, LAST]
     assert ("canary" in scope) == (part == "leave")
     assert canary.failures.counts == {**before, f"{'closing' if part == 'leave' else 'opening'} a request": 1}
-    assert all(unit.ended for unit in canary.units.ring.drain(10))
+    units = canary.units.ring.drain(10)
+    assert all(unit.ended for unit in units)
+    if part == "enter":
+        assert [(unit.outcome, unit.ended - unit.started) for unit in units] == [(ABORTED, 0.0)]
 
 
 @pytest.mark.parametrize("part", ["", "open_request", "enter"])

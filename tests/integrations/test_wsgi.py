@@ -431,7 +431,10 @@ def test_a_broken_part_of_ours_changes_nothing(canary: Canary, part: str) -> Non
     assert server.serve(app) == [b"one", b"two"]
     assert server.started == [("200 OK", [])]
     assert canary.failures.counts == {f"{'closing' if part == 'leave' else 'opening'} a request": 1}
-    assert all(unit.ended for unit in canary.units.ring.drain(10))
+    units = canary.units.ring.drain(10)
+    assert all(unit.ended for unit in units)
+    if part == "enter":
+        assert [(unit.outcome, unit.ended - unit.started) for unit in units] == [(ABORTED, 0.0)]
 
 
 @pytest.mark.parametrize("part", ["", "open_request", "enter"])
