@@ -186,6 +186,13 @@ def test_what_no_percentage_decided_is_apart(
     assert seen == roles
 
 
+def test_a_variant_that_no_arm_is_named_after_is_apart(canary: Canary, vendor: Vendor, openfeature: Any) -> None:
+    """Such as one that the vendor has added since."""
+    openfeature.set_provider_and_wait(GuardedProvider(vendor, canary, guards={"checkout": Arms("old", "newer")}))
+    client = openfeature.get_client()
+    assert {role(canary, client, "boolean", key) for key in KEYS} == {Role.BASELINE, Role.APART}
+
+
 def test_without_a_named_candidate_every_other_variant_is(canary: Canary, vendor: Vendor, openfeature: Any) -> None:
     """As for a flag that divides its percentage among several."""
     openfeature.set_provider_and_wait(GuardedProvider(vendor, canary, guards={"checkout": Arms("old")}))
@@ -262,6 +269,14 @@ def test_the_variant_of_the_baseline_is_the_inner_providers_if_named(client: Ope
     canary.kill("colour", reason="x")
     assert ask(client, "object", "u").variant == "old"
     assert ask(client, "string", "u").variant == "baseline"
+
+
+def test_arms_without_a_value_have_the_one_that_we_declared(canary: Canary, vendor: Vendor, openfeature: Any) -> None:
+    """Under the inner provider's name for it, and not the caller's default."""
+    openfeature.set_provider_and_wait(GuardedProvider(vendor, canary, guards={"checkout": Arms("old", "new")}))
+    canary.kill("checkout", reason="x")
+    details = openfeature.get_client().get_boolean_details("checkout", True, EvaluationContext("u"))
+    assert (details.value, details.variant) == (False, "old")
 
 
 def test_a_baseline_that_nobody_named_is_the_callers_default(canary: Canary, vendor: Vendor, openfeature: Any) -> None:

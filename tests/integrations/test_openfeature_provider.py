@@ -154,6 +154,7 @@ def test_asynchronous_evaluation_never_suspends(canary: Canary, client: OpenFeat
         ("disabled", ON, "DISABLED", "DISABLED"),
         ("target", EvaluationContext("u"), "TARGETING_MATCH", "TARGETING_MATCH"),
         ("swiss", EvaluationContext("v", {"country": "CH"}), "TARGETING_MATCH", "TARGETING_MATCH"),
+        ("swiss", EvaluationContext(None, {"country": "CH"}), "TARGETING_MATCH", "TARGETING_MATCH"),
     ],
 )
 def test_reasons(
@@ -483,6 +484,7 @@ def test_a_provider_may_serve_domains_and_come_back(
     assert not shop.get_boolean_value("everybody", False, ON)
     openfeature.set_provider_and_wait(provider, "shop")
     openfeature.set_provider_and_wait(provider)
+    provider.initialize(EvaluationContext())
     changes = heard(shop, ProviderEvent.PROVIDER_CONFIGURATION_CHANGED)
     canary.kill("checkout", reason="x")
     canary.tick()
