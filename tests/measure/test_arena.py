@@ -239,6 +239,17 @@ def test_slot_zero_is_never_given_away(arena: Arena) -> None:
     assert arena.flag_slot(key) != 0
 
 
+def test_a_taken_place_is_passed_upwards(arena: Arena) -> None:
+    """Every process looks in the same order, so that none enters what another has entered."""
+    homes: dict[int, str] = {}
+    for key in (f"flag {number}" for number in itertools.count()):
+        home = mmh3.hash64(key, signed=False)[0] % (layout.FLAGS - 1)
+        if home in homes:
+            break
+        homes[home] = key
+    assert [arena.flag_slot(homes[home]), arena.flag_slot(key)] == [home + 1, home + 2]
+
+
 def test_a_full_flag_directory_gives_slot_zero() -> None:
     """A flag without a slot gets slot 0, which is never set, and is counted as refused; the others keep theirs."""
     arena = Arena()
