@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 Cell = tuple["Callable[..., Any]", dict[str, Any]]
 
-SHORT = {"plans": 200, "compressed": 180, "incidents": 40, "delays": 60, "noise": 100, "split": 100, "users": 3}
-FULL = {"plans": 500, "compressed": 1, "incidents": 1000, "delays": 400, "noise": 300, "split": 1000, "users": 300}
+SHORT = {"plans": 200, "compressed": 180, "incidents": 40, "delays": 60, "noise": 100, "split": 100, "users": 4}
+FULL = {"plans": 500, "compressed": 10, "incidents": 50, "delays": 200, "noise": 300, "split": 1000, "users": 75}
 
 
 def experiment(size: Mapping[str, int], *, full: bool) -> dict[str, Cell]:
@@ -89,7 +89,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulation", description=__doc__)
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--short", action="store_true", help="under a minute: small samples, wide limits")
-    how.add_argument("--full", action="store_true", help="hours: what the goals ask for; begins where it was stopped")
+    how.add_argument(
+        "--full", action="store_true", help="half an hour or more: what the goals ask for; goes on where it was stopped"
+    )
     parser.add_argument("--results", type=Path, help="where the answers are kept, as JSON", default=None)
     asked = parser.parse_args()
     agree()

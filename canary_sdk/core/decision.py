@@ -1,4 +1,4 @@
-"""What follows from a case, in one sentence and in numbers: watch, hold or roll back. It changes nothing.
+"""What follows from a case, in one sentence and in numbers: continue, hold or roll back. It changes nothing.
 
 What follows from the evidence is a table, first row that holds:
 
@@ -9,7 +9,7 @@ What follows from the evidence is a table, first row that holds:
     the candidate exceeds a limit, the comparison does not blame    HOLD       an incident, or a limit that is too tight
     the comparison says worse, in a soft SLO                        HOLD
     the whole service serves less than it must                      HOLD       never the candidate's blame
-    else                                                            WATCH
+    else                                                            CONTINUE
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class Action(StrEnum):
     """What follows from the evidence."""
 
-    WATCH = "WATCH"
+    CONTINUE = "CONTINUE"
     HOLD = "HOLD"
     ROLLBACK = "ROLLBACK"
 
@@ -71,7 +71,7 @@ class Decision:
     @property
     def _comparison(self) -> str:
         """What was counted on both arms, and how strongly it speaks."""
-        before = "nothing speaks against the candidate: " if self.action is Action.WATCH else ""
+        before = "nothing speaks against the candidate: " if self.action is Action.CONTINUE else ""
         counts = f"{_share(self.candidate)} of the candidate's requests, {_share(self.baseline)} of the baseline's"
         strength = f"{_odds(self.log_e, self.needed)} as likely {self.then}"
         return f"{before}{self.stream}: {counts} {self.counted}, in {say_seconds(self.seconds)}; this is {strength}"
@@ -143,9 +143,9 @@ def _nothing(case: Case) -> Decision:
     hard = {name: each for name, each in streams.items() if not case.terms.is_soft(name)} or streams
     needed = -math.log(case.terms.alpha)
     if not hard:
-        return _decision(case, Action.WATCH, "", Stream(), (0.0, needed), why="there is nothing to judge: no SLOs")
+        return _decision(case, Action.CONTINUE, "", Stream(), (0.0, needed), why="there is nothing to judge: no SLOs")
     log_e = log_mean([each.log_e for each in hard.values()])
-    return _loudest(case, Action.WATCH, hard, (log_e, needed), "if it is worse")
+    return _loudest(case, Action.CONTINUE, hard, (log_e, needed), "if it is worse")
 
 
 def _loudest(
