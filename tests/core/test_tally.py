@@ -74,3 +74,12 @@ def test_a_tally_cannot_be_changed() -> None:
     """A tally that was judged stays what it was."""
     with pytest.raises(AttributeError):
         EMPTY.requests = 1  # type: ignore[misc]
+
+
+def test_a_list_is_short_and_read_whatever_follows() -> None:
+    """Whole numbers are written as such; what a later version adds is left alone; half a pair is refused."""
+    written = Tally(200, 3, 1, 30.0, {0.5: 7}, {0.95: 0.25}).to_list()
+    assert repr(written) == "[200, 3, 1, 30, [0.5, 7], [0.95, 0.25]]"
+    assert Tally.from_list([*written, "later"]) == Tally(200, 3, 1, 30.0, {0.5: 7}, {0.95: 0.25})
+    with pytest.raises(ValueError, match="shorter"):
+        Tally.from_list([200, 3, 1, 30, [0.5], []])

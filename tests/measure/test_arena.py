@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import suppress
 from operator import ge
 from pathlib import Path
@@ -241,13 +241,11 @@ def test_slot_zero_is_never_given_away(arena: Arena) -> None:
 
 def test_a_taken_place_is_passed_upwards(arena: Arena) -> None:
     """Every process looks in the same order, so that none enters what another has entered."""
-    homes: dict[int, str] = {}
-    for key in (f"flag {number}" for number in itertools.count()):
-        home = mmh3.hash64(key, signed=False)[0] % (layout.FLAGS - 1)
-        if home in homes:
-            break
-        homes[home] = key
-    assert [arena.flag_slot(homes[home]), arena.flag_slot(key)] == [home + 1, home + 2]
+    homes: dict[int, list[str]] = defaultdict(list)
+    for number in range(2_000):
+        homes[mmh3.hash64(f"flag {number}", signed=False)[0] % (layout.FLAGS - 1)].append(f"flag {number}")
+    home, keys = next((home, keys) for home, keys in homes.items() if len(keys) == 2)
+    assert [arena.flag_slot(key) for key in keys] == [home + 1, home + 2]
 
 
 def test_a_full_flag_directory_gives_slot_zero() -> None:
