@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
@@ -130,6 +131,25 @@ def test_whoever_holds_the_store_is_waited_for_and_then_named(place: PostgresPla
         assert (store.version(), store.load().documents[0].body) == (1, "1")
         holder.rollback()
         assert put(store, "a", "2") == 2
+
+
+def test_a_commit_sees_all_before_it(place: PostgresPlace) -> None:
+    """A commit that meets another one under way waits for it first, and counts on from what that one wrote."""
+    import psycopg
+
+    waiting = f"SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = '{place.name}'"
+    with (
+        closing(place.open(timeout_s=10.0)) as store,
+        psycopg.connect(place.url) as holder,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        put(store, "a", "1")
+        holder.execute("UPDATE canary_store SET version = 2")
+        commit = pool.submit(put, store, "a", "2")
+        while not place.ask(waiting):
+            SYSTEM_CLOCK.pause(0.01)
+        holder.commit()
+        assert commit.result(10) == 3
 
 
 def test_a_server_that_only_reads_is_named(place: PostgresPlace, store: PostgresStore) -> None:

@@ -204,7 +204,8 @@ def test_child_and_parent_both_go_on_after_a_fork(store: RemoteStore) -> None:
         put(store, "child", "1")
         listening(store)
         put(store, "child", "2")
-        store.close()
+        eventually(store.has_news)
+        listening(store)  # what the child takes in, the parent must hear all the same
 
     assert exit_code(forked(child)) == 0
     assert store.has_news()
@@ -302,6 +303,10 @@ def test_a_store_that_was_emptied_is_not_taken_for_a_new_one(place: Place, store
     store.version()
     place.empty()
     for use in uses(store) * 2:
+        assert "restart to begin with" in refusal(use)
+    with closing(place.open()) as fresh:
+        assert fresh.version() == 0
+    for use in (store.version, store.load, lambda: put(store, "b", "1")):
         assert "restart to begin with" in refusal(use)
 
 
