@@ -382,4 +382,4 @@ class RolloutMachineForLong(RolloutMachine):
 
 RolloutMachineForLong.TestCase.settings = settings(max_examples=10_000, stateful_step_count=40, deadline=None)
 
-TestRolloutInABadWorldForLong = pytest.mark.stress(pytest.mark.timeout(3600)(RolloutMachineForLong.TestCase))
+TestRolloutInABadWorldForLong = pytest.mark.long(pytest.mark.timeout(3600)(RolloutMachineForLong.TestCase))
