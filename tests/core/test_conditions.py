@@ -107,7 +107,6 @@ ZURICH: Final = timezone(timedelta(hours=2))
         ({"exists": True}, ["", 0, False, [], "x", math.nan], [None]),
         ({"exists": False}, [None], ["", 0, False]),
     ],
-    ids=str,
 )
 def test_an_operator(test: dict[str, object], for_these: list[object], not_for: list[object]) -> None:
     """Each operator holds for exactly these attributes."""
