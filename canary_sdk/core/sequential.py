@@ -88,9 +88,9 @@ class Terms:
     """What is judged, and how strictly. All SLOs are of one kind: of units of work, or of calls.
 
     `tolerance` (0.1 for 10 %) is how much slower than the baseline a candidate may be, and how far over an absolute
-    limit. `soft` names SLOs that can only hold. `noise` is what an A/A run found, by stream (see `calibration`). No batch
-    is worth more than `cap` nats, so that one bad second cannot decide. Batches that begin within `skip_s` of a promotion
-    are left out: 1 s for those who cannot tell which units began before it.
+    limit. `soft` names SLOs that can only hold. `noise` is what an A/A run found, by stream (see `calibration`). No
+    batch is worth more than `cap` nats, so that one bad second cannot decide. Batches that begin within `skip_s` of a
+    promotion are left out: 1 s for those who cannot tell which units began before it.
 
     `alpha` is promised of the comparison over the whole rollout, and once more of the limits where nobody is left to
     compare with; `split_alpha` of the split in each stage.
