@@ -260,6 +260,11 @@ class _Connection:
             self._sql.close()
             self._sql = None
 
+    def __del__(self) -> None:
+        """Close what nobody closed, without a warning to whoever runs the garbage collector."""
+        with suppress(sqlite3.Error):
+            self._let_go()
+
     # --- around a fork ---
 
     def pause(self) -> bool:

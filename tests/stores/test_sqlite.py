@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -595,3 +596,10 @@ def test_a_fork_does_not_wait_forever(store: SQLiteStore, monkeypatch: pytest.Mo
         leave.set()
         assert (thread.result(30), code) == (1, 0)
     assert store.version() == 1
+
+
+def test_a_store_that_nobody_closed_is_closed_without_a_word(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """Whoever happens to run the garbage collector is not told of somebody else's database."""
+    SQLiteStore(tmp_path / "canary.db").load()
+    gc.collect()
+    assert not recwarn.list
