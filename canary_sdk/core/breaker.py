@@ -38,6 +38,7 @@ from canary_sdk.core.slo import say_seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from canary_sdk.core.decision import Decision as Ruling
     from canary_sdk.core.events import Event
     from canary_sdk.core.judge import Verdict
 
@@ -54,16 +55,29 @@ class State(StrEnum):
     HALF_OPEN = "HALF_OPEN"
 
 
+class RollbackRule(StrEnum):
+    """Who may switch a flag off: the sequential judge, the classic rule of several breaches in a row, or either."""
+
+    SEQUENTIAL = "sequential"
+    CONSECUTIVE = "consecutive"
+    BOTH = "both"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AutoRollback:
     """When a flag is taken back by itself: the `[auto_rollback]` section.
 
-    Not `enabled` is a dry run: what would have been switched off is told, and stays on. `breaches` blaming breaches
-    in a row trip, and as many passes in a row close a probe. `timeout_s` is how long service may take to recover after
-    a trip. Without `probe_percent` nothing is ever probed; with it, `probe_after_s` after a trip.
+    `rule` says who decides. Not `enabled`, or a `dry_run`: what would have been switched off is told, and stays on.
+    `breaches` blaming breaches in a row trip by the classic rule, and as many passes in a row close a probe.
+    `timeout_s` is how long service may take to recover after a trip. Without `probe_percent` nothing is ever probed;
+    with it, `probe_after_s` after a trip. `holdback` is the percentage that stays on the baseline of every flag that
+    has SLOs, however far it is rolled out, so that there is always somebody to compare with.
     """
 
     enabled: bool = True
+    dry_run: bool = False
+    rule: RollbackRule = RollbackRule.SEQUENTIAL
+    holdback: float = 0.0
     interval_s: float = 30.0
     breaches: int = 3
     timeout_s: float = 120.0
@@ -72,6 +86,11 @@ class AutoRollback:
     notify: tuple[str, ...] = ()
     probe_percent: float | None = None
     probe_after_s: float = 300.0
+
+    @property
+    def acts(self) -> bool:
+        """Whether anything is switched off at all."""
+        return self.enabled and not self.dry_run
 
     @property
     def probe_lease_s(self) -> float:
@@ -235,12 +254,15 @@ def _suspect(breaker: Breaker, occasion: _Occasion) -> Decision:
 
 
 def _count(breaker: Breaker, occasion: _Occasion) -> Decision:
-    """Count a blaming breach; the last of `policy.breaches` trips, or in a dry run is told, once a row."""
+    """Count a blaming breach; the last of `policy.breaches` trips, or in a dry run is told, once a row.
+
+    Where the sequential judge decides alone, they are counted for people to see.
+    """
     counted = replace(breaker, breaches=breaker.breaches + 1, incident=False)
-    if counted.breaches < occasion.policy.breaches:
+    if counted.breaches < occasion.policy.breaches or occasion.policy.rule is RollbackRule.SEQUENTIAL:
         return counted, ()
     reason = f"breach {counted.breaches} in a row: {occasion.verdict.sentence}"
-    if occasion.policy.enabled:
+    if occasion.policy.acts:
         return _trip(counted, reason, occasion)
     if breaker.breaches >= occasion.policy.breaches:
         return counted, ()
@@ -264,17 +286,21 @@ def _pass(breaker: Breaker, occasion: _Occasion) -> Decision:
 
 
 def _trip(breaker: Breaker, reason: str, occasion: _Occasion) -> Decision:
+    told = FlagTripped(flag_key=breaker.flag_key, at=occasion.at, reason=reason, verdict=occasion.verdict)
+    return _opened(breaker, occasion.now, told)
+
+
+def _opened(breaker: Breaker, now: float, told: FlagTripped) -> Decision:
     tripped = replace(
         breaker,
         state=State.OPEN,
         passes=0,
-        reason=reason,
-        tripped_at=occasion.at,
+        reason=told.reason,
+        tripped_at=told.at,
         recovered=False,
         overdue=False,
-        since=occasion.now,
+        since=now,
     )
-    told = FlagTripped(flag_key=breaker.flag_key, at=occasion.at, reason=reason, verdict=occasion.verdict)
     return tripped, (told,)
 
 
@@ -296,6 +322,17 @@ _REACTIONS: Final[dict[tuple[State, Sign], Callable[[Breaker, _Occasion], Decisi
     (State.HALF_OPEN, Sign.BLAMING): _fail,  # at once: to OPEN
     # OPEN has no row: no verdict leaves it
 }
+
+
+def condemn(breaker: Breaker, decision: Ruling, policy: AutoRollback, now: float, at: float) -> Decision:
+    """Take in that the sequential judge takes the candidate back: trip, whatever was counted; in a dry run, tell."""
+    if breaker.state is State.OPEN:
+        return breaker, ()
+    if policy.acts:
+        told = FlagTripped(flag_key=breaker.flag_key, at=at, reason=decision.sentence, decision=decision)
+        return _opened(breaker, now, told)
+    withheld = TripWithheld(flag_key=breaker.flag_key, at=at, reason=decision.sentence, decision=decision)
+    return breaker, (withheld,)
 
 
 # --- after a trip ---
@@ -323,7 +360,7 @@ def observe_service(breaker: Breaker, verdict: Verdict, policy: AutoRollback, no
 def start_probe(breaker: Breaker, policy: AutoRollback, now: float, at: float) -> Decision:
     """Begin a probe when one was asked for and has become due; never while the kill switch is held, or in a dry run."""
     percent = policy.probe_percent
-    if percent is None or not policy.enabled or breaker.state is not State.OPEN or breaker.killed:
+    if percent is None or not policy.acts or breaker.state is not State.OPEN or breaker.killed:
         return breaker, ()
     seen = _seen(breaker, now)
     if _waited(seen, now) < policy.probe_after_s:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from canary_sdk.core.breaker import AutoRollback
+from canary_sdk.core.breaker import AutoRollback, RollbackRule
 from canary_sdk.core.conditions import read_condition
 from canary_sdk.core.flags import Flag, FlagType, Metadata, Prerequisite, Rule, Variant
 from canary_sdk.core.reading import (
@@ -135,16 +135,25 @@ def parse_auto_rollback(found: object) -> AutoRollback:
 def auto_rollback_fields(value: AutoRollback) -> dict[str, Any]:
     """Return the plain document from which `parse_auto_rollback` reads the same value."""
     probe = {} if value.probe_percent is None else {"probe": value.probe_percent}
-    return probe | {
-        "enabled": value.enabled,
-        "interval": value.interval_s,
-        "breaches": value.breaches,
-        "timeout": value.timeout_s,
-        "tolerance": f"{value.tolerance * 100:.6g}%",
-        "min_samples": value.min_samples,
-        "notify": list(value.notify),
-        "probe_after": value.probe_after_s,
+    unusual = {
+        **({"dry_run": True} if value.dry_run else {}),
+        **({} if value.rule is RollbackRule.SEQUENTIAL else {"rule": str(value.rule)}),
+        **({"holdback": value.holdback} if value.holdback else {}),
     }
+    return (
+        unusual
+        | probe
+        | {
+            "enabled": value.enabled,
+            "interval": value.interval_s,
+            "breaches": value.breaches,
+            "timeout": value.timeout_s,
+            "tolerance": f"{value.tolerance * 100:.6g}%",
+            "min_samples": value.min_samples,
+            "notify": list(value.notify),
+            "probe_after": value.probe_after_s,
+        }
+    )
 
 
 # --- flags ---
@@ -152,6 +161,20 @@ def auto_rollback_fields(value: AutoRollback) -> dict[str, Any]:
 
 def _slo(found: object) -> str:
     return parse_slo(string(found)).text
+
+
+def _rollback_rule(found: object) -> RollbackRule:
+    names = [str(name) for name in RollbackRule]
+    if found not in names:
+        raise ValueError(f"found {say(found)}, expected {either(names)}{hint(found, names)}")
+    return RollbackRule(str(found))
+
+
+def _holdback(found: object) -> float:
+    percent = parse_percent(found)
+    if percent >= 100:
+        raise ValueError(f"found {say(found)}, expected less than 100: somebody must be able to get the candidate")
+    return percent
 
 
 def _type(found: object) -> str:
@@ -202,10 +225,14 @@ _FLAG: Final[Mapping[str, Reader]] = {
     "enabled": boolean,
     "salt": filled,
     "slos": list_of(_slo),
+    "soft": list_of(_slo),
     "environments": anything,
 }
 _AUTO_ROLLBACK: Final[Mapping[str, Reader]] = {
     "enabled": boolean,
+    "dry_run": boolean,
+    "rule": _rollback_rule,
+    "holdback": _holdback,
     "interval": parse_duration,
     "breaches": count,
     "timeout": parse_duration,
@@ -294,8 +321,18 @@ def _conflicts(type_: object, fields: Fields, own: Fields, *, certain: bool) -> 
             low, high = ".".join(lower), ".".join(upper)
             words = f"found {low} {values[lower]} and {high} {values[upper]}, expected {low} <= {high}"
             yield Problem(involved[0], words)
+    yield from _undecided(fields, own)
     if certain:
         yield from disagreements(type_, fields, own)
+
+
+def _undecided(fields: Fields, own: Fields) -> Iterator[Problem]:
+    """Name promises that cannot both take the flag back and only hold it."""
+    hard = {parse_slo(text) for text in fields.get("slos", ())}
+    for index, text in enumerate(fields.get("soft", ())):
+        if parse_slo(text) in hard:
+            message = f"found {text!r} in slos and in soft, expected it in one: a breach either takes back or holds"
+            yield Problem(("soft", str(index)) if "soft" in own else ("slos",), message)
 
 
 def _values(fields: Fields) -> Iterator[tuple[Path, Any]]:
@@ -342,6 +379,7 @@ def _flag(key: str, fields: Fields, overridden: tuple[str, ...] = ()) -> Flag:
         enabled=fields.get("enabled", True),
         salt=fields.get("salt", key),
         slos=tuple(parse_slo(text) for text in fields.get("slos", ())),
+        soft=tuple(parse_slo(text) for text in fields.get("soft", ())),
         variants=tuple(Variant(each, **rest) for each, rest in sorted(fields.get("variants", {}).items())),
         targets={each: tuple(keys) for each, keys in fields.get("targets", {}).items()},
         rules=tuple(_rule(rule) for rule in fields.get("rules", ())),

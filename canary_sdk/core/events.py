@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from canary_sdk.core.decision import Decision
     from canary_sdk.core.judge import Verdict
 
 
@@ -107,12 +108,16 @@ class IncidentSuspected(FlagEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlagTripped(FlagEvent):
-    """The breaker opened: the flag serves its baseline from the next evaluation on."""
+    """The breaker opened: the flag serves its baseline from the next evaluation on.
+
+    `verdict` is there if the classic rule decided, `decision` if the sequential judge did.
+    """
 
     severity: ClassVar[Severity] = Severity.CRITICAL
 
     reason: str
     verdict: Verdict | None = None
+    decision: Decision | None = None
 
     @property
     def sentence(self) -> str:
@@ -122,17 +127,44 @@ class FlagTripped(FlagEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TripWithheld(FlagEvent):
-    """The breaker would have opened, but automatic rollback is not enabled; the candidate is still being served."""
+    """The breaker would have opened, but this is a dry run; the candidate is still being served."""
 
     severity: ClassVar[Severity] = Severity.WARNING
 
     reason: str
-    verdict: Verdict
+    verdict: Verdict | None = None
+    decision: Decision | None = None
 
     @property
     def sentence(self) -> str:
         """What would have been switched off, and why."""
-        return f"{self.flag_key} would have been switched off, had automatic rollback been enabled: {self.reason}"
+        return f"{self.flag_key} would have been switched off, were this no dry run: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldAdvised(FlagEvent):
+    """The sequential judge says that the release must not go on, and does not blame the candidate for it."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+
+    decision: Decision
+
+    @property
+    def sentence(self) -> str:
+        """What holds it."""
+        return f"{self.flag_key} is to be held where it is: {self.decision.sentence}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldLifted(FlagEvent):
+    """What the sequential judge held a release for is over."""
+
+    decision: Decision
+
+    @property
+    def sentence(self) -> str:
+        """What it says now."""
+        return f"{self.flag_key} need not be held any longer: {self.decision.sentence}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -83,6 +83,7 @@ class Flag:
     `default` is the baseline: what everybody gets who is not in the rollout, and what a rollback returns to.
     `candidate` is what the rollout hands out, unless it is divided among `variants`. `rollout` is a percentage from 0
     to 100 with up to three decimals. `salt` decides who is in it; it is the key unless somebody chose another.
+    A breach of its `slos` takes it back, one of its `soft` ones is told and holds it where it is.
     `targets` are the targeting keys that a variant is forced on, by its name. `overridden` are the fields in which this
     environment differs.
     """
@@ -97,12 +98,18 @@ class Flag:
     enabled: bool = True
     salt: str = ""
     slos: tuple[Slo, ...] = ()
+    soft: tuple[Slo, ...] = ()
     variants: tuple[Variant, ...] = ()
     targets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     prerequisites: tuple[Prerequisite, ...] = ()
     metadata: Metadata = Metadata()
     overridden: tuple[str, ...] = ()
+
+    @property
+    def promises(self) -> tuple[Slo, ...]:
+        """All of its SLOs, the hard and the soft."""
+        return self.slos + self.soft
 
     @property
     def baseline(self) -> str:
@@ -121,3 +128,9 @@ class Flag:
         if self.type is FlagType.BOOLEAN:
             return {name: value for value, name in SWITCH.items()}
         return {BASELINE: self.default} | {variant.name: variant.value for variant in self.candidates}
+
+
+def held_back(flag: Flag, holdback: float) -> Flag:
+    """Return the flag as it is served while `holdback` percent of those it measures stay on the baseline."""
+    most = round(100.0 - holdback, 3)
+    return replace(flag, rollout=most) if flag.promises and flag.rollout > most else flag

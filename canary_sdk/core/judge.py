@@ -23,7 +23,7 @@ from canary_sdk.core.slo import Metric, say_rate, say_ratio, say_seconds, tolera
 from canary_sdk.core.tally import EMPTY, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from canary_sdk.core.slo import Slo
 
@@ -139,6 +139,10 @@ class Verdict:
     def outcome(self) -> Outcome:
         """The worst of the findings."""
         return max((finding.outcome for finding in self.findings), default=Outcome.INCONCLUSIVE)
+
+    def without(self, soft: Collection[Slo]) -> Verdict:
+        """Return what is left when these SLOs decide nothing."""
+        return Verdict(tuple(each for each in self.findings if each.slo not in soft), self.seconds) if soft else self
 
     @property
     def blames(self) -> bool:

@@ -26,6 +26,7 @@ from canary_sdk.core.compiled import compile_flag
 from canary_sdk.core.conditions import compile_segments
 from canary_sdk.core.evaluation import Evaluation, Reason
 from canary_sdk.core.events import FlagsChanged, StoreLost, StoreRegained
+from canary_sdk.core.flags import held_back
 from canary_sdk.core.references import segments_of
 from canary_sdk.errors import StoreError, UnknownFlag
 from canary_sdk.ports import Stored
@@ -451,7 +452,8 @@ class Canary(Control):
         old = self._table.flags
         probe = stored.policy.probe_percent or 0.0
         segments = compile_segments(stored.segments)
-        flags = {key: compile_flag(flag, probe, segments, self._ask) for key, flag in stored.flags.items()}
+        served = {key: held_back(flag, stored.policy.holdback) for key, flag in stored.flags.items()}
+        flags = {key: compile_flag(flag, probe, segments, self._ask) for key, flag in served.items()}
         flags |= {key: flag for key, flag in old.items() if f"flag {key}" in stored.damaged}
         return build_table(flags, stored.version, self._guard.byte_of, self.units.current)
 

@@ -6,11 +6,12 @@ What it decides reaches evaluations through the guard before anybody is told. Th
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from canary_sdk.core import breaker as breakers
-from canary_sdk.core.breaker import State
+from canary_sdk.core.breaker import RollbackRule, State
 from canary_sdk.core.evaluation import Role
 from canary_sdk.core.judge import Arms, judge
 from canary_sdk.core.slo import limits_of
@@ -48,10 +49,10 @@ class Watch:
         """Start watching; the first `slide` is where the first interval begins."""
         self.flag = flag
         self.verdict: Verdict | None = None
-        self._policy = policy
-        kinds: tuple[Of, ...] = ("unit", "call") if any(slo.of == "call" for slo in flag.slos) else ("unit",)
-        self.limits = {(flag.key, of): limits_of(flag.slos, policy.tolerance, of) for of in kinds}
-        self._quantiles = sorted({*SHOWN, *(slo.quantile for slo in flag.slos if slo.quantile)})
+        self._policy = replace(policy, rule=RollbackRule.CONSECUTIVE)
+        kinds: tuple[Of, ...] = ("unit", "call") if any(slo.of == "call" for slo in flag.promises) else ("unit",)
+        self.limits = {(flag.key, of): limits_of(flag.promises, policy.tolerance, of) for of in kinds}
+        self._quantiles = sorted({*SHOWN, *(slo.quantile for slo in flag.promises if slo.quantile)})
         self._slices = slices_of(policy)
         self._fresh = -1
         self._windows = {(role, of): Window(self._slices) for of in kinds for role in Role}
@@ -84,14 +85,15 @@ class Watch:
         if breaker.state is State.OPEN:
             return self._decide_open(breaker, now, at)
         self.verdict = self._judge(self._arms("unit"), self._arms("call"))
-        after, events = breakers.observe(breaker, self.verdict, self._policy, now, at)
+        after, events = breakers.observe(breaker, self.verdict.without(self.flag.soft), self._policy, now, at)
         ended, more = breakers.end_probe(after, self._policy, now, at)
         return ended, events + more
 
     def _decide_open(self, breaker: Breaker, now: float, at: float) -> Decision:
         """Look at the whole traffic: did taking the flag back help, and is it time for a probe?"""
         self.verdict = self._judge(Arms(self.tally(*ALL_ROLES)), Arms(self.tally(*ALL_ROLES, of="call")))
-        after, events = breakers.observe_service(breaker, self.verdict, self._policy, now, at)
+        service = self.verdict.without(self.flag.soft)
+        after, events = breakers.observe_service(breaker, service, self._policy, now, at)
         probing, more = breakers.start_probe(after, self._policy, now, at)
         return probing, events + more
 
@@ -101,7 +103,7 @@ class Watch:
 
     def _judge(self, unit: Arms, call: Arms) -> Verdict:
         return judge(
-            self.flag.slos,
+            self.flag.promises,
             unit,
             call=call,
             total=self.tally(*ALL_ROLES),
@@ -141,10 +143,10 @@ class Monitor:
         watches: dict[str, Watch] = {}
         for key, compiled in flags.items():
             flag, old = compiled.flag, kept.get(key)
-            if old is not None and old.flag.slos == flag.slos:
+            if old is not None and (old.flag.slos, old.flag.soft) == (flag.slos, flag.soft):
                 old.flag = flag
                 watches[key] = old
-            elif flag.slos:
+            elif flag.promises:
                 watches[key] = Watch(flag, policy)
         if policy != self._policy:
             self._policy = policy

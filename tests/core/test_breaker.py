@@ -18,8 +18,10 @@ from canary_sdk.core.breaker import (
     AutoRollback,
     Breaker,
     Decision,
+    RollbackRule,
     Sign,
     State,
+    condemn,
     end_probe,
     kill,
     observe,
@@ -29,6 +31,9 @@ from canary_sdk.core.breaker import (
     sign_of,
     start_probe,
 )
+from canary_sdk.core.decision import Action
+from canary_sdk.core.decision import Decision as Ruling
+from canary_sdk.core.evalues import Pair
 from canary_sdk.core.events import (
     FlagKilled,
     FlagRecovered,
@@ -52,7 +57,7 @@ if TYPE_CHECKING:
     from canary_sdk.core.events import Event
 
 WALL: Final = 1_750_000_000.0
-POLICY: Final = AutoRollback()
+POLICY: Final = AutoRollback(rule=RollbackRule.CONSECUTIVE)
 PROBE: Final = replace(POLICY, probe_percent=1.0)
 CLOSED: Final = Breaker("new-checkout")
 
@@ -87,6 +92,50 @@ def kinds(events: Iterable[Event]) -> list[type[Event]]:
 
 OPEN: Final = observe(replace(CLOSED, breaches=2), BREACH, POLICY, now=0.0, at=WALL)[0]
 HALF_OPEN: Final = start_probe(OPEN, PROBE, now=300.0, at=WALL + 300)[0]
+
+
+def a_ruling() -> Ruling:
+    """Make a decision of the sequential judge that takes the candidate back."""
+    return Ruling(
+        action=Action.ROLLBACK,
+        stream="p95",
+        log_e=5.0,
+        needed=4.6,
+        candidate=Pair(20, 40),
+        baseline=Pair(2, 400),
+        seconds=3.0,
+        limit="p95 < 500ms",
+    )
+
+
+def test_the_sequential_judge_trips_at_once() -> None:
+    """Closed or half open, whatever was counted; the reason is its sentence, and an open breaker is latched."""
+    ruling = a_ruling()
+    for before in (CLOSED, HALF_OPEN):
+        after, (told,) = condemn(before, ruling, POLICY, now=7.0, at=WALL)
+        assert (after.state, after.reason, after.tripped_at) == (State.OPEN, ruling.sentence, WALL)
+        assert told == FlagTripped(flag_key="new-checkout", at=WALL, reason=ruling.sentence, decision=ruling)
+    assert condemn(OPEN, ruling, POLICY, now=7.0, at=WALL) == (OPEN, ())
+
+
+@pytest.mark.parametrize("quiet", [AutoRollback(enabled=False), AutoRollback(dry_run=True)])
+def test_a_dry_run_of_the_sequential_judge_only_tells(quiet: AutoRollback) -> None:
+    """Nothing is switched off, and what would have been is told with the decision."""
+    ruling = a_ruling()
+    after, (told,) = condemn(CLOSED, ruling, quiet, now=7.0, at=WALL)
+    assert after == CLOSED
+    assert told == TripWithheld(flag_key="new-checkout", at=WALL, reason=ruling.sentence, decision=ruling)
+
+
+def test_breaches_in_a_row_trip_only_where_the_rule_says_so() -> None:
+    """With the sequential rule they are counted and shown; with both rules either may trip."""
+    for who, state in (
+        (RollbackRule.SEQUENTIAL, State.CLOSED),
+        (RollbackRule.CONSECUTIVE, State.OPEN),
+        (RollbackRule.BOTH, State.OPEN),
+    ):
+        after, _ = observed(CLOSED, BREACH, BREACH, BREACH, policy=AutoRollback(rule=who))
+        assert (after.state, after.breaches) == (state, 3)
 
 
 # --- the table: from, verdict, how many in a row, to ---
@@ -189,8 +238,7 @@ def test_a_dry_run_says_what_it_would_have_done() -> None:
     assert breaker.state is State.CLOSED
     assert kinds(told) == [TripWithheld, TripWithheld]
     assert told[0].sentence == (
-        "new-checkout would have been switched off, had automatic rollback been enabled: "
-        f"breach 3 in a row: {BREACH.sentence}"
+        f"new-checkout would have been switched off, were this no dry run: breach 3 in a row: {BREACH.sentence}"
     )
 
 
@@ -487,7 +535,7 @@ class BreakerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         """Start closed, with a policy that probes."""
         super().__init__()
-        self.policy = AutoRollback(breaches=3, probe_percent=1.0, probe_after_s=300.0)
+        self.policy = AutoRollback(rule=RollbackRule.CONSECUTIVE, breaches=3, probe_percent=1.0, probe_after_s=300.0)
         self.breaker = CLOSED
         self.now = 0.0
         self.state = "closed"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canary_sdk.core.breaker import AutoRollback
+from canary_sdk.core.breaker import AutoRollback, RollbackRule
 from canary_sdk.core.config import auto_rollback_fields, parse_auto_rollback, parse_declaration, parse_flag
 from canary_sdk.core.flags import Flag, FlagType, Metadata
 from canary_sdk.core.reading import LONGEST_S, parse_duration, parse_percent
@@ -96,6 +96,21 @@ def test_the_example_is_read() -> None:
     )
 
 
+def test_who_judges_is_declared() -> None:
+    """The rule, a dry run and the holdback are read, and what is soft is kept apart from what is hard."""
+    declaration = parse_declaration(
+        {
+            "auto_rollback": {"rule": "both", "dry_run": True, "holdback": "5%"},
+            "flags": {"a": {"slos": ["p95 < 500ms"], "soft": ["p50 < 0.1s"]}},
+        }
+    )
+    assert declaration.auto_rollback == AutoRollback(rule=RollbackRule.BOTH, dry_run=True, holdback=5.0)
+    assert not declaration.auto_rollback.acts
+    flag = declaration.flags["a"].base
+    assert ([slo.text for slo in flag.slos], [slo.text for slo in flag.soft]) == (["p95 < 500ms"], ["p50 < 0.1s"])
+    assert flag.promises == flag.slos + flag.soft
+
+
 def test_nothing_declared() -> None:
     """An empty configuration declares nothing, and does not speak of rollback; an empty section takes the defaults."""
     assert (parse_declaration({}).flags, parse_declaration({}).auto_rollback) == ({}, None)
@@ -163,7 +178,7 @@ def test_fields_are_copied() -> None:
 
 FLAG_KEYS: Final = (
     "candidate, created, default, description, enabled, environments, expires, maximum, minimum, owner, prerequisites, "
-    "rollout, rules, salt, slos, tags, targets, type or variants"
+    "rollout, rules, salt, slos, soft, tags, targets, type or variants"
 )
 PERCENT: Final = "expected a percentage from 0 to 100 with at most three decimals: 5, 0.125 or '5%'"
 DURATION: Final = (
@@ -314,8 +329,8 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
         [
             (
                 "flags.a.environments.s.environments: unknown key, expected candidate, created, default, description, "
-                "enabled, expires, maximum, minimum, owner, prerequisites, rollout, rules, salt, slos, tags, targets "
-                "or variants"
+                "enabled, expires, maximum, minimum, owner, prerequisites, rollout, rules, salt, slos, soft, tags, "
+                "targets or variants"
             )
         ],
     ),
@@ -663,6 +678,39 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
     ("[auto_rollback]\ntimeout = '9000h'", [f"auto_rollback.timeout: found '9000h', {DURATION}"]),
     ("[auto_rollback]\ntimeout = inf", [f"auto_rollback.timeout: found inf, {DURATION}"]),
     ("[auto_rollback]\nprobe_after = false", [f"auto_rollback.probe_after: found false, {DURATION}"]),
+    (
+        "[auto_rollback]\nrule = 'sequentail'",
+        [
+            (
+                "auto_rollback.rule: found 'sequentail', expected sequential, consecutive or both; "
+                "did you mean 'sequential'?"
+            )
+        ],
+    ),
+    ("[auto_rollback]\ndry_run = 1", ["auto_rollback.dry_run: found 1, expected true or false"]),
+    (
+        "[auto_rollback]\nholdback = 100",
+        ["auto_rollback.holdback: found 100, expected less than 100: somebody must be able to get the candidate"],
+    ),
+    ("[auto_rollback]\nholdback = '5'", [f"auto_rollback.holdback: found '5', {PERCENT}"]),
+    (
+        "[flags.a]\nslos = ['p95 < 500ms']\nsoft = ['p50 < 50ms', 'p95 < 0.5s']",
+        [
+            (
+                "flags.a.soft.1: found 'p95 < 0.5s' in slos and in soft, expected it in one: "
+                "a breach either takes back or holds"
+            )
+        ],
+    ),
+    (
+        "[flags.a]\nsoft = ['p95 < 0.5s']\nenvironments.b.slos = ['p95 < 500ms']",
+        [
+            (
+                "flags.a.environments.b.slos: found 'p95 < 0.5s' in slos and in soft, expected it in one: "
+                "a breach either takes back or holds"
+            )
+        ],
+    ),
     ("[auto_rollback]\nbreaches = 0", ["auto_rollback.breaches: found 0, expected 1 or more"]),
     ("[auto_rollback]\nbreaches = 2.5", ["auto_rollback.breaches: found 2.5, expected an integer of at most 64 bits"]),
     ("[auto_rollback]\nmin_samples = -5", ["auto_rollback.min_samples: found -5, expected 1 or more"]),
@@ -692,8 +740,8 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
         "[auto_rollback]\nintervall = 5",
         [
             (
-                "auto_rollback.intervall: unknown key, expected breaches, enabled, interval, min_samples, notify, "
-                "probe, probe_after, timeout or tolerance; did you mean 'interval'?"
+                "auto_rollback.intervall: unknown key, expected breaches, dry_run, enabled, holdback, interval, "
+                "min_samples, notify, probe, probe_after, rule, timeout or tolerance; did you mean 'interval'?"
             )
         ],
     ),
@@ -835,6 +883,9 @@ PERCENTS: Final = st.integers(0, 100_000).map(lambda thousandths: thousandths / 
 POLICIES: Final = st.builds(
     AutoRollback,
     enabled=st.booleans(),
+    dry_run=st.booleans(),
+    rule=st.sampled_from(RollbackRule),
+    holdback=PERCENTS.filter(lambda percent: percent < 100),
     interval_s=st.floats(0.001, LONGEST_S).map(lambda seconds: round(seconds, 6)),
     breaches=st.integers(1, 100),
     timeout_s=st.floats(0.001, LONGEST_S).map(lambda seconds: round(seconds, 6)),

@@ -105,6 +105,32 @@ def test_a_candidate_that_never_answers_is_switched_off(canary: Canary, clock: M
     assert len(told.of(FlagTripped)) == 1
 
 
+def test_a_holdback_keeps_somebody_on_the_baseline(canary: Canary) -> None:
+    """A flag that is measured never goes beyond it, one that is not measured does; nobody is moved by it before."""
+    canary.apply(
+        {
+            "flags": {"measured": {"rollout": 100, "slos": ["errors < 1%"]}, "free": {"rollout": 100}},
+            "auto_rollback": {"holdback": "5%"},
+        }
+    )
+    keys = [f"user-{number}" for number in range(2000)]
+    assert 0.93 < sum(canary.is_enabled("measured", key) for key in keys) / 2000 < 0.97
+    assert all(canary.is_enabled("free", key) for key in keys)
+    assert canary.status().flags["measured"].flag.rollout == 95
+    canary.update("measured", {"rollout": 25})
+    assert canary.status().flags["measured"].flag.rollout == 25
+
+
+def test_a_soft_promise_takes_nothing_back(canary: Canary, clock: ManualClock, told: Told) -> None:
+    """It is judged and shown; what it finds never trips."""
+    canary.apply({"flags": {"checkout": {"rollout": 50, "soft": ["p95 < 500ms"], "slos": ["errors < 5%"]}}})
+    serve(canary, clock, 8, lambda on: 0.9 if on else 0.1)
+    verdict = canary.status().flags["checkout"].verdict
+    assert verdict is not None
+    assert verdict.outcome is Outcome.BREACH
+    assert not told.of(FlagTripped)
+
+
 def test_failing_requests_trip_as_well(canary: Canary, clock: ManualClock, told: Told) -> None:
     """A status of 500 and above is an error; only the candidate's are."""
     for _ in range(5):
