@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from canary_sdk.core.fields import differences
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from canary_sdk.core.breaker import AutoRollback, Breaker
+    from canary_sdk.core.evaluation import Evaluation
     from canary_sdk.core.events import Event
     from canary_sdk.core.fields import Difference, Fields
     from canary_sdk.core.flags import Condition, Flag
@@ -115,6 +116,98 @@ class EventSink(Protocol):
 
     def handle(self, event: Event) -> None:
         """Take the event; what is raised here is counted and logged, and stops nothing."""
+
+
+class Ended(NamedTuple):
+    """How a unit of work ended. `duration_s` is what it is judged by: of a streamed answer, the time to its start.
+
+    `is_request` tells an HTTP request from any other unit. `status` is 0 where no response was begun; `route` is a
+    template, never a path.
+    """
+
+    duration_s: float
+    is_error: bool
+    is_aborted: bool
+    is_request: bool
+    status: int
+    route: str | None
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """What an `EventSink` may offer as well: to count along every unit of work that met a flag, once it has ended."""
+
+    def finished(self, evaluations: Sequence[Evaluation], ended: Ended) -> None:
+        """Count it. Called by the background thread for each unit, so it costs a few microseconds, and never raises."""
+
+
+@runtime_checkable
+class Tracing(Protocol):
+    """What an `EventSink` may offer as well: to be told of every flag that a unit of work meets, as it meets it."""
+
+    def answered(self, evaluation: Evaluation) -> None:
+        """Take the answer, while the request waits for it; what is raised here is counted, and stops nothing."""
+
+
+@runtime_checkable
+class Draining(Protocol):
+    """What an `EventSink` may offer as well: to get rid of what still waits to be passed on, at the end."""
+
+    def drain(self, timeout_s: float) -> None:
+        """Pass on what waits, and stop; for at most that long."""
+
+
+class FlagHealth(Protocol):
+    """One flag, as far as those who report on it look at it."""
+
+    @property
+    def flag(self) -> Flag:
+        """The flag as it is served."""
+
+    @property
+    def breaker(self) -> Breaker:
+        """Whether it may be served."""
+
+
+class Health(Protocol):
+    """How a process is, as far as those who report on it look at it."""
+
+    @property
+    def flags(self) -> Mapping[str, FlagHealth]:
+        """Every flag."""
+
+    @property
+    def dropped(self) -> int:
+        """Units and calls that were never counted."""
+
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """What failed inside, by place."""
+
+    @property
+    def stale(self) -> str:
+        """Why the store cannot be read, or empty."""
+
+    @property
+    def judge_lag_s(self) -> float:
+        """How long the next reading of the arms is overdue."""
+
+
+class Observed(Protocol):
+    """A `Canary`, as those see it who report on it."""
+
+    @property
+    def environment(self) -> str:
+        """Where it serves."""
+
+    def subscribe(self, sink: EventSink) -> None:
+        """Tell `sink` of everything from now on."""
+
+    def unsubscribe(self, sink: EventSink) -> None:
+        """Tell it nothing any more."""
+
+    def status(self) -> Health:
+        """Return how it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from canary_sdk.core.events import FlagsChanged, StoreLost, StoreRegained
 from canary_sdk.core.flags import held_back
 from canary_sdk.core.references import segments_of
 from canary_sdk.errors import StoreError, UnknownFlag
-from canary_sdk.ports import Stored
+from canary_sdk.ports import Counting, Draining, Stored, Tracing
 from canary_sdk.runtime import foreign
 from canary_sdk.runtime.control import Control
 from canary_sdk.runtime.failures import Failures
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from canary_sdk.measure.arena import Arena
     from canary_sdk.ports import EventSink, Repository, Stamp
     from canary_sdk.runtime.scope import Subject, Unit
-    from canary_sdk.runtime.table import Context
+    from canary_sdk.runtime.table import Context, Trace
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,7 +62,7 @@ V = TypeVar("V", bool, int, float, str)
 POLL_S: Final = 1.0
 """How often the store's version is looked at."""
 CLOSE_S: Final = 2.0
-"""How long `close` waits for the background thread."""
+"""How long `close` waits for the background thread, and then for each sink that has something to pass on."""
 MOST_EVENTS: Final = 1_024
 """Events that wait to be told; the oldest are dropped first."""
 NOTHING_STORED: Final = Stored(0, {}, AutoRollback(), {}, {})
@@ -90,6 +90,7 @@ class Canary(Control):
         self._open_arena = open_arena
         self._background = background
         self._sinks: tuple[EventSink, ...] = ()
+        self._tracers: tuple[Trace, ...] = ()
         self._is_awake = self._closed = False
         self._stored = NOTHING_STORED
         self._arena: Arena
@@ -262,12 +263,12 @@ class Canary(Control):
         self._operate(flag_key, lambda old: breakers.reset(old, self._clock.wall()), actor, reason)
 
     def subscribe(self, sink: EventSink) -> None:
-        """Tell `sink` of every event from now on, on the background thread."""
-        self._sinks = (*self._sinks, sink)
+        """Tell `sink` of every event from now on, on the background thread; what else it may offer is in `ports`."""
+        self._tell_only((*self._sinks, sink))
 
     def unsubscribe(self, sink: EventSink) -> None:
         """Tell `sink` nothing any more; no matter if it was told anything before."""
-        self._sinks = tuple(each for each in self._sinks if each is not sink)
+        self._tell_only(tuple(each for each in self._sinks if each is not sink))
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
@@ -286,6 +287,7 @@ class Canary(Control):
             private=self._arena.private_reason,
             ticking=self._ticker is not None and self._ticker.is_alive,
             at=self._clock.wall(),
+            judge_lag_s=self._monitor.lag_s,
         )
 
     @property
@@ -326,7 +328,7 @@ class Canary(Control):
 
     def close(self) -> None:
         """Stop the background, fold and tell what is left, and let go of the store. Bounded; idempotent."""
-        for step in (self._stop, self._repository.close):
+        for step in (self._stop, self._drain, self._repository.close):
             try:
                 step()
             except Exception as error:  # noqa: BLE001 - whoever is shutting down goes on doing so
@@ -357,6 +359,14 @@ class Canary(Control):
             self._ticker.stop(CLOSE_S)
         self.tick()
         self._arena.close()
+
+    def _drain(self) -> None:
+        for sink in self._sinks:
+            if isinstance(sink, Draining):
+                try:
+                    sink.drain(CLOSE_S)
+                except Exception as error:  # noqa: BLE001 - a sink is somebody else's code
+                    self.failures.note((f"draining {type(sink).__name__}", error, "What it still held is lost"))
 
     def _take_over(self) -> None:
         if self._is_awake:
@@ -455,7 +465,8 @@ class Canary(Control):
         served = {key: held_back(flag, stored.policy.holdback) for key, flag in stored.flags.items()}
         flags = {key: compile_flag(flag, probe, segments, self._ask) for key, flag in served.items()}
         flags |= {key: flag for key, flag in old.items() if f"flag {key}" in stored.damaged}
-        return build_table(flags, stored.version, self._guard.byte_of, self.units.current)
+        trace = self._trace if self._tracers else None
+        return build_table(flags, stored.version, self._guard.byte_of, self.units.current, trace)
 
     def _ask(self, flag_key: str, key: str | None, attributes: Attributes) -> Evaluation | None:
         """Answer for a prerequisite, from the table that is current when it is asked."""
@@ -545,6 +556,23 @@ class Canary(Control):
         self._events.append(
             StoreLost(at=at, reason=self._stale) if self._is_lost else StoreRegained(at=at, version=self.version)
         )
+
+    def _tell_only(self, sinks: tuple[EventSink, ...]) -> None:
+        """Take these sinks; the table is built again if that changes whether evaluations are told of."""
+        self._sinks = sinks
+        self.units.observers = tuple(sink.finished for sink in sinks if isinstance(sink, Counting))
+        tracers = tuple(sink.answered for sink in sinks if isinstance(sink, Tracing))
+        changed, self._tracers = bool(tracers) is not bool(self._tracers), tracers
+        if changed and self._is_awake:
+            with self._loading:
+                self._table = self._compile(self._stored)
+
+    def _trace(self, evaluation: Evaluation) -> None:
+        for tell in self._tracers:
+            try:
+                tell(evaluation)
+            except Exception as error:  # noqa: BLE001 - never raises into the application
+                self.failures.note(("tracing an evaluation", error, "It was answered all the same"))
 
     def _tell(self) -> None:
         while self._events:

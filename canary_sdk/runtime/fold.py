@@ -13,7 +13,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from canary_sdk.measure.sketch import bin_of
-from canary_sdk.runtime.scope import ABORTED, FAILED, UNDECIDED
+from canary_sdk.ports import Ended
+from canary_sdk.runtime.scope import ABORTED, FAILED, UNDECIDED, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +41,7 @@ class Folder:
 
     def __init__(self, units: Units, arena: Arena, clock: Clock) -> None:
         """Fold the rings that `units` has now."""
+        self._source = units
         self._units = units.ring
         self._calls = units.call_ring
         self._arena = arena
@@ -139,7 +141,8 @@ class Folder:
         duration_s = response_start_s if unit.streamed and unit.responded else unit.ended - unit.started
         index = bin_of(duration_s)
         error = unit.outcome == FAILED or (unit.outcome == UNDECIDED and unit.status >= SERVER_ERROR)
-        for flag_key, (evaluation, _) in list(unit.items()):
+        marks = list(unit.items())
+        for flag_key, (evaluation, _) in marks:
             arm = self.arm(flag_key, evaluation.role, "unit")
             counted = progress.get(flag_key, 0)
             if unit.outcome == ABORTED and not counted:
@@ -153,3 +156,7 @@ class Folder:
                     response_start_s=response_start_s,
                     stream=unit.streamed,
                 )
+        for observe in self._source.observers:
+            aborted, is_request = unit.outcome == ABORTED, type(unit) is Request
+            ended = Ended(duration_s, error, aborted, is_request, unit.status, unit.route)
+            observe([evaluation for _, (evaluation, _) in marks], ended)

@@ -136,6 +136,11 @@ class Monitor:
         """Units and calls that were never counted."""
         return self._folder.dropped
 
+    @property
+    def lag_s(self) -> float:
+        """How long the next slice of the windows is overdue: it grows while the background stands still."""
+        return max(self._clock.monotonic() - self._slice_due, 0.0) if self._watches else 0.0
+
     def watch(self, flags: Mapping[str, CompiledFlag], policy: AutoRollback) -> None:
         """Watch these flags from now on. Windows are kept where neither promises nor policy changed."""
         now = self._clock.monotonic()

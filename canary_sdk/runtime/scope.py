@@ -18,11 +18,12 @@ from canary_sdk.errors import CanaryError
 from canary_sdk.measure.ring import Ring
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from contextvars import Token
 
     from canary_sdk.clock import Clock
     from canary_sdk.core.evaluation import Evaluation
+    from canary_sdk.ports import Ended
     from canary_sdk.runtime.failures import Failures
 
     Call = tuple[Evaluation, float, int]
@@ -77,6 +78,12 @@ class Unit(dict[str, "tuple[Evaluation, str | None]"]):
         self.ended = ended
 
 
+class Request(Unit):
+    """The unit of work that is an HTTP request."""
+
+    __slots__ = ()
+
+
 class Open(Protocol):
     """Opens a unit of work for whom `subject` names."""
 
@@ -95,6 +102,8 @@ class Units:
     open: Open
     open_request: Open
     record_call: Callable[[Call], None]
+    observers: tuple[Callable[[Sequence[Evaluation], Ended], None], ...] = ()
+    """Who counts along every unit that ends; asked by the background, and kept over a fork."""
 
     def __init__(self, clock: Clock, wake: Callable[[], object]) -> None:
         """Start cold: the first unit of a process calls `wake`."""
@@ -142,9 +151,10 @@ class Units:
     def _opener(self, *, in_request: bool = False) -> Open:
         """Make the function that opens units; all it needs is bound, because every request passes through it."""
         append, now = self.ring.append, self.now
+        make = Request if in_request else Unit
 
         def open_unit(subject: Subject = None) -> Unit:
-            unit = Unit()
+            unit = make()
             unit.responded = unit.ended = 0.0
             unit.status = unit.outcome = 0
             unit.streamed = False

@@ -46,3 +46,5 @@ class Status:
     """Why the arena is not shared with other workers, or empty when it is."""
     ticking: bool
     at: float
+    judge_lag_s: float = 0.0
+    """How long the next reading of the arms is overdue; it grows while the background stands still."""

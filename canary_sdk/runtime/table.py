@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Resolve = Callable[[Context], Evaluation]
     Current = Callable[[], Unit | None]
     ByteOf = Callable[[str], tuple[memoryview, int]]
+    Trace = Callable[[Evaluation], None]
 
 
 class Table(dict[str, "Resolve"]):
@@ -70,10 +71,17 @@ class ColdTable(Table):
         return self._wake()[flag_key]
 
 
-def build_table(flags: Mapping[str, CompiledFlag], version: int, byte_of: ByteOf, current: Current) -> Table:
-    """Build the table of these flags; `byte_of` says where a flag's guard is, `current` which unit of work asks."""
+def build_table(
+    flags: Mapping[str, CompiledFlag], version: int, byte_of: ByteOf, current: Current, trace: Trace | None = None
+) -> Table:
+    """Build the table of these flags; `byte_of` says where a flag's guard is, `current` which unit of work asks.
+
+    `trace` is told of the answers, if it is given.
+    """
     guards = {key: byte_of(key) for key in flags}
     resolvers = {key: resolver(flag, *guards[key], current) for key, flag in flags.items()}
+    if trace is not None:
+        resolvers = {key: _traced(key, resolve, current, trace) for key, resolve in resolvers.items()}
     peeks = {key: peeker(flag, *guards[key], current) for key, flag in flags.items()}
     return Table(flags, version, resolvers, peeks, guards)
 
@@ -144,6 +152,20 @@ def _plain(plain: Plain, guard: memoryview, slot: int, current: Current, general
         return general(context)
 
     return resolve
+
+
+def _traced(flag_key: str, resolve: Resolve, current: Current, trace: Trace) -> Resolve:
+    """Tell of each answer, but not of one that the unit of work was given before. `trace` does not raise."""
+
+    def resolve_and_tell(context: Context) -> Evaluation:
+        unit = working(current())
+        was_met = unit is not None and flag_key in unit
+        answer = resolve(context)
+        if not was_met:
+            trace(answer)
+        return answer
+
+    return resolve_and_tell
 
 
 def peeker(flag: CompiledFlag, guard: memoryview, slot: int, current: Current) -> Choose:
