@@ -37,7 +37,7 @@ from canary_sdk.runtime.guard import Guard
 from canary_sdk.runtime.monitor import Monitor
 from canary_sdk.runtime.scope import Scope, Units
 from canary_sdk.runtime.status import Status
-from canary_sdk.runtime.table import ColdTable, Table, build_table, subject_of, working
+from canary_sdk.runtime.table import Table, build_table, cold_table, subject_of, working
 from canary_sdk.runtime.ticker import Ticker
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Canary(Control):
     def is_enabled(self, flag_key: str, context: Context = None) -> bool:
         """Return whether the flag is on for this targeting key or `EvaluationContext`; False if it is not known."""
         try:
-            return self._table[flag_key](context).enabled
+            return self._table.resolvers[flag_key](context).enabled
         except Exception as error:  # noqa: BLE001 - never raises into the application
             with suppress(Exception):
                 return self._answer_failure(flag_key, error).enabled
@@ -113,7 +113,9 @@ class Canary(Control):
     def evaluate(self, flag_key: str, context: Context = None, *, explain: bool = False) -> Evaluation:
         """Return value, variant and reason; and if asked to `explain`, what made the answer, at many times the cost."""
         try:
-            return self._explained(flag_key, context) if explain else self._table[flag_key](context)
+            if explain:
+                return self._explained(flag_key, context)
+            return self._table.resolvers[flag_key](context)
         except Exception as error:  # noqa: BLE001 - never raises into the application
             with suppress(Exception):
                 return self._answer_failure(flag_key, error)
@@ -387,7 +389,7 @@ class Canary(Control):
         self._stale = ""
         self._is_lost = False
         self._store_due = 0.0
-        self._table: Table = ColdTable(self._wake)
+        self._table: Table = cold_table(self._wake)
         self.units.cool_down()
 
     def _wake(self) -> Table:
@@ -476,7 +478,7 @@ class Canary(Control):
         """Return the answer that is served and marked, and what made it."""
         from canary_sdk.core.explain import explain, pinned
 
-        resolve = self._table[flag_key]
+        resolve = self._table.resolvers[flag_key]
         flag, unit = self._table.flags[flag_key], working(self.units.current())
         was_met = unit is not None and flag_key in unit
         answer = resolve(context)
@@ -505,8 +507,8 @@ class Canary(Control):
         return Evaluation(flag_key, baseline.value, baseline.variant, Reason.ERROR, enabled=baseline.enabled)
 
     def _operate(self, flag_key: str, decision: Callable[[Breaker], Decision], actor: str, reason: str) -> None:
-        if flag_key not in self._wake():
-            raise UnknownFlag(flag_key, self._table)
+        if flag_key not in self._wake().flags:
+            raise UnknownFlag(flag_key, self._table.flags)
         self._events.extend(self._guard.decide(flag_key, decision))
         self._save_breakers(self._stamp(actor, reason))
 
@@ -538,7 +540,7 @@ class Canary(Control):
         if now < self._store_due and not self._repository.has_news():
             return
         self._store_due = now + POLL_S
-        self._guard.reconcile(self._table, now)
+        self._guard.reconcile(self._table.flags, now)
         if self._repository.version() != self._table.version:
             self._load()
         self._stale = ""

@@ -27,26 +27,27 @@ if TYPE_CHECKING:
     Trace = Callable[[Evaluation], None]
 
 
-class Table(dict[str, "Resolve"]):
-    """Flag key to resolver, with the compiled flags they were built from and the store version they show.
+class Table:
+    """What answers each flag, with the compiled flags that it was built from and the store version that it shows.
 
-    `peeks` answer as the resolvers would, and mark nothing. `guards` are where each flag's guard byte is.
+    `resolvers` are what an application asks, by flag key: an exact dict, because Python looks up in no other mapping as
+    fast. `peeks` answer as they would, and mark nothing. `guards` are where each flag's guard byte is.
     """
 
-    __slots__ = ("flags", "guards", "peeks", "version")
+    __slots__ = ("flags", "guards", "peeks", "resolvers", "version")
 
     def __init__(
         self,
         flags: Mapping[str, CompiledFlag],
         version: int,
-        resolvers: Mapping[str, Resolve],
+        resolvers: dict[str, Resolve],
         peeks: Mapping[str, Choose],
         guards: Mapping[str, tuple[memoryview, int]],
     ) -> None:
-        """Fill the table; nobody changes it afterwards."""
-        super().__init__(resolvers)
+        """Hold them; nobody changes them afterwards."""
         self.flags = flags
         self.version = version
+        self.resolvers = resolvers
         self.peeks = peeks
         self.guards = guards
 
@@ -56,19 +57,24 @@ class Table(dict[str, "Resolve"]):
         return peek(key, attributes) if peek else None
 
 
-class ColdTable(Table):
-    """The table of a process that has not started yet: the first look-up wakes it and asks again."""
+class Waking(dict[str, "Resolve"]):
+    """The resolvers of a process that has not started yet: the first look-up wakes it and asks again."""
 
     __slots__ = ("_wake",)
 
     def __init__(self, wake: Callable[[], Table]) -> None:
         """Remember how to start."""
-        super().__init__({}, 0, {}, {}, {})
+        super().__init__()
         self._wake = wake
 
     def __missing__(self, flag_key: str) -> Resolve:
         """Start this process and answer from the table that this gave."""
-        return self._wake()[flag_key]
+        return self._wake().resolvers[flag_key]
+
+
+def cold_table(wake: Callable[[], Table]) -> Table:
+    """Return the table of a process that has not started yet."""
+    return Table({}, 0, Waking(wake), {}, {})
 
 
 def build_table(

@@ -258,7 +258,7 @@ def test_an_evaluation_that_fails_serves_the_callers_default(client: OpenFeature
     def fail(_: object) -> Any:
         raise RuntimeError("broken")
 
-    canary._table["nobody"] = fail
+    canary._table.resolvers["nobody"] = fail
     details = client.get_boolean_details("nobody", True, ON)
     assert (details.value, details.reason, details.error_code) == (True, "ERROR", ErrorCode.GENERAL)
     assert canary.status().failures == {"evaluating nobody": 1}

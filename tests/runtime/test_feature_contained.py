@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from canary_sdk import connect
+from canary_sdk.runtime.table import Table
 from canary_sdk.testing import ManualClock
 
 if TYPE_CHECKING:
@@ -69,15 +70,8 @@ def break_the_ring_of_units(canary: Canary) -> None:
     canary.units.open = fail
 
 
-class Table(dict[str, Any]):
-    """A flag table of which every answer fails."""
-
-    flags: dict[str, Any] = {}  # noqa: RUF012 - never written
-    version = 0
-
-
 def break_every_answer(canary: Canary) -> None:
-    canary._table = Table(checkout=fail)  # type: ignore[assignment]
+    canary._table = Table({}, 0, {"checkout": fail}, {}, {})
 
 
 def a_function(canary: Canary) -> Callable[[bool], str]:

@@ -144,7 +144,7 @@ def test_without_a_tracing_sink_evaluations_take_the_short_way(canary: Canary) -
     """Whether anybody traces is decided when a sink comes or goes: the table is the one that it would be without."""
 
     def code() -> object:
-        return canary._wake()["checkout"].__code__
+        return canary._wake().resolvers["checkout"].__code__
 
     tracer = Tracer()
     before = code()

@@ -115,7 +115,7 @@ def test_every_shape_answers_and_marks_alike(
         attributes = context.attributes if isinstance(context, EvaluationContext) else {}
         assert table.peek("f", key, attributes) == answer
         assert marks == ({} if unit is None else unit)
-        assert table["f"](context) == answer
+        assert table.resolvers["f"](context) == answer
         if unit is not None and not unit.is_over:
             marks.setdefault("f", (answer, key))
         assert marks == ({} if unit is None else unit)
@@ -142,7 +142,7 @@ def test_threads_of_one_unit_agree(shape: str, context: Context) -> None:
     unit = a_unit(subject="user-1")
     guard = cast("memoryview", Overtaking(unit, flag.tripped))
     current: ContextVar[Unit | None] = ContextVar("unit", default=unit)
-    assert build_table({"f": flag}, 1, lambda _: (guard, 0), current.get)["f"](context) is flag.tripped
+    assert build_table({"f": flag}, 1, lambda _: (guard, 0), current.get).resolvers["f"](context) is flag.tripped
     assert unit == {"f": (flag.tripped, "user-1")}
 
 
