@@ -120,21 +120,24 @@ class Arena:
     def heartbeat(self) -> bool:
         """Give a sign of life. False: the file is gone, or this is a fork; the owner had better open a new arena.
 
-        The counters of a new arena start anew: its owner asks again for slots and arms, and starts new windows.
+        The counters of a new arena start anew: its owner asks again for slots and arms, and starts new windows. Who
+        beats has a segment, if there is one left: so nobody who looks into the file loses it to others who leave.
         """
         if self._pid != os.getpid():
             return False
+        if self._segment is not None and not self._segment.is_ours:
+            self._leave_segment()
         if self._segment is not None:
-            if self._segment.is_ours:
-                self._segment.beat(self._now_ns())
-            else:
-                self._leave_segment()
+            self._segment.beat(self._now_ns())
+        elif self._fd is not None:
+            with suppress(OSError):
+                self._claimed()
         return self._fd is None or self.path is None or mapping.is_at(self._fd, self.path)
 
     def close(self) -> None:
         """Give the segment back; its counters stay. Bounded, and done once. What is mapped stays readable.
 
-        The last process that counted takes the file with it. One that only looked on finds it gone, and begins anew.
+        The last process that has one takes the file with it. One that never beat finds it gone, and begins anew.
         """
         if self._segment is not None and self._segment.is_ours:
             self._segment.give_back()

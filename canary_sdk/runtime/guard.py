@@ -109,12 +109,15 @@ class Guard:
                     continue
                 since = self._doubts[flag_key] = doubts.get(flag_key, now)
                 if now - since >= DOUBT_S:
-                    self._set(flag_key, self.breaker(flag_key))
+                    view[slot] = self.breaker(flag_key).guard_bits
 
     def _set(self, flag_key: str, breaker: Breaker) -> None:
+        """Swap the breaker. What was not known to be held back is not let go: another process may have held it."""
+        bits, known = breaker.guard_bits, self.breaker(flag_key).guard_bits
         self._breakers[flag_key] = breaker
         view, slot = self.byte_of(flag_key)
-        view[slot] = breaker.guard_bits
+        if bits or known:
+            view[slot] = bits
 
 
 def _lasting(breaker: Breaker) -> Breaker:

@@ -371,6 +371,18 @@ def test_the_last_process_takes_the_file_with_it(path: Path) -> None:
     assert path.read_text() == "somebody else's"
 
 
+def test_whoever_is_awake_keeps_the_file(path: Path) -> None:
+    """A process that has counted nothing yet, as a server's master, does not lose the counters when workers leave."""
+    master, worker = Arena(path), Arena(path)
+    assert master.heartbeat()
+    count(worker.arm("a"), 0.1)
+    worker.close()
+    assert master.heartbeat()
+    assert master.read(master.arm("a")).requests == 1
+    master.close()
+    assert not path.exists()
+
+
 def test_close_does_not_wait_for_a_lock_that_is_not_let_go(path: Path) -> None:
     """A process that was stopped amid keeps nobody from closing; the file is left to it."""
     arena = Arena(path, clock=ManualClock())

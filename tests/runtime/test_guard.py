@@ -22,6 +22,17 @@ def test_taking_over_what_is_known_restarts_no_wait() -> None:
     assert (guard.breaker("new-checkout").state, view[1]) == (State.CLOSED, 0)
 
 
+def test_what_another_process_holds_back_is_not_let_go_by_a_judgement() -> None:
+    """A judge that has not heard yet of a kill elsewhere judges on, and the flag stays off."""
+    view = memoryview(bytearray(8))
+    guard = Guard(view, {"new-checkout": 1}.__getitem__)
+    view[1] = 2
+    guard.decide("new-checkout", lambda old: (replace(old, breaches=1), ()))
+    guard.move(view, {"new-checkout": 1}.__getitem__)
+    guard.adopt({"new-checkout": Breaker("new-checkout")}, 1)
+    assert view[1] == 2
+
+
 def test_an_interval_is_not_worth_a_write() -> None:
     """Counts of breaches change every interval and are not stored; a trip is."""
     guard = Guard(memoryview(bytearray(8)), {"new-checkout": 1}.__getitem__)
