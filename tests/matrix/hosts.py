@@ -39,7 +39,7 @@ class Row:
     """A server. Its `command` may say {port}; `needs` are the modules that have to be there.
 
     `early` lets the application evaluate a flag while it is imported, which is before the fork where a server loads it
-    first. `recycles` says that workers end by themselves after some requests. `touch` is a file whose change makes it
+    first. `touch` is a file whose change makes it
     reload. `optional` is what does not come as a wheel, and may be missing in CI.
     """
 
@@ -49,7 +49,6 @@ class Row:
     workers: int = 2
     paths: tuple[str, ...] = ("/",)
     early: bool = False
-    recycles: bool = False
     touch: str = ""
     optional: bool = False
 
@@ -68,13 +67,11 @@ def _gunicorn(kind: str, *more: str, application: str = "plain:application", ear
         needs={"gevent": "gevent", "uvicorn.workers.UvicornWorker": "uvicorn"}.get(kind, "gunicorn"),
         paths=("/",) if application.startswith("plain") else ("/", "/pool", "/to_thread"),
         early=early,
-        recycles="--max-requests" in more,
     )
 
 
 _ASYNC: Final[dict[str, Any]] = {"paths": ("/", "/pool", "/to_thread")}
 _PRELOAD: Final = "--preload"
-_RECYCLE: Final = ("--max-requests", "25", "--max-requests-jitter", "5")
 _KINDS: Final[dict[str, dict[str, Any]]] = {
     "sync": {},
     "gthread": {},
@@ -89,8 +86,6 @@ def _gunicorns() -> Iterator[Row]:
         more = ("--threads", "4") if kind == "gthread" else ()
         yield _gunicorn(kind, *more, **given)
         yield _gunicorn(kind, _PRELOAD, *more, early=True, **given)
-        if kind == "sync":
-            yield _gunicorn(kind, _PRELOAD, *_RECYCLE, *more, early=True, **given)
 
 
 _UVICORN: Final = ("uvicorn", "star:application", "--port", "{port}", "--log-level", "warning")

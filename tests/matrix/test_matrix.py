@@ -96,10 +96,9 @@ def test_all_workers_are_one(
         untested(f"{row.name}, because {row.needs} is not installed", row.optional)
     with Hosted(row, tmp_path / "app", onlooker.url) as hosted:
         asked = hosted.wait()
-        workers = row.workers + (2 if row.recycles else 0)
 
         def all_met(seen: Load) -> bool:
-            return len(seen.answers) >= workers and seen.answers.total() >= 40
+            return len(seen.answers) >= row.workers and seen.answers.total() >= 40
 
         seen = hosted.load(all_met, row.paths)
         assert 0 < seen.candidates < seen.answers.total()
