@@ -401,6 +401,7 @@ class Canary(Control):
                 if self._inherited is not None:
                     self._inherited.close()  # the copies of a parent's files; what they lock stays the parent's
                 self._arena = self._open_arena()
+                self._arena.heartbeat()  # from now on nobody who leaves takes the file along
                 self._guard = Guard(self._arena.guard, self._arena.flag_slot)
                 self._monitor = Monitor(self.units, self._arena, self._clock)
                 self._install(NOTHING_STORED)
