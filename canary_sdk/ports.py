@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 from canary_sdk.core.fields import differences
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from os import PathLike
 
     from canary_sdk.core.breaker import AutoRollback, Breaker
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from canary_sdk.core.events import Event
     from canary_sdk.core.fields import Difference, Fields
     from canary_sdk.core.flags import Condition, Flag
+
+    Note = Callable[[tuple[str, BaseException | str, str]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +195,20 @@ class Health(Protocol):
         """How long the next reading of the arms is overdue."""
 
 
+class Noting(Protocol):
+    """Where failures are counted, and said once."""
+
+    @property
+    def note(self) -> Note:
+        """Count one: where, what, and what to do about it. Costs an append, and cannot fail."""
+
+
 class Observed(Protocol):
     """A `Canary`, as those see it who report on it."""
+
+    @property
+    def failures(self) -> Noting:
+        """Where failures of whoever reports are counted."""
 
     @property
     def environment(self) -> str:
