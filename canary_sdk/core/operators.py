@@ -115,7 +115,7 @@ def _searcher(text: str) -> Callable[[str], object]:
     try:
         return re2.compile(text, options).search  # type: ignore[no-any-return]
     except re2.error as error:
-        why = error.args[0].decode(errors="replace")
+        why = error.args[0].decode()
         raise ValueError(f"found {say(text)}, expected a regular expression in the syntax of RE2: {why}") from None
 
 
@@ -144,14 +144,13 @@ _COMPARISON: Final = re.compile(r"(<=|>=|<|>|=|before\s|after\s)\s*(\S+)|between
 
 def _parse(scale: _Scale, found: object) -> tuple[str, list[str], list[Any]]:
     """Return the relation, empty for `between`, its constants as written, and their values."""
-    text = found.strip() if isinstance(found, str) else ""
-    written = _COMPARISON.fullmatch(text)
-    relation = (written[1] or "").strip() if written else ""
-    texts = [each for each in written.groups()[1:] if each] if written else []
-    values = [_constant(scale, each) for each in texts]
-    if not values or None in values or (not relation and values[0] > values[1]):
-        raise ValueError(f"found {say(found)}, expected a comparison: {scale.example}")
-    return relation, texts, values
+    if isinstance(found, str) and (written := _COMPARISON.fullmatch(found.strip())):
+        relation = (written[1] or "").strip()
+        texts = [each for each in written.groups()[1:] if each]
+        values = [_constant(scale, each) for each in texts]
+        if None not in values and (relation or values[0] <= values[1]):
+            return relation, texts, values
+    raise ValueError(f"found {say(found)}, expected a comparison: {scale.example}")
 
 
 def _constant(scale: _Scale, text: str) -> Any:
@@ -205,7 +204,7 @@ def version_of(value: object) -> tuple[Any, ...] | None:
     identifiers = written[4].split(".") if written[4] else []
     if any(not each or (each.isdecimal() and each != "0" and each[0] == "0") for each in identifiers):
         return None
-    before = tuple((0, int(each), "") if each.isdecimal() else (1, 0, each) for each in identifiers)
+    before = tuple((False, int(each)) if each.isdecimal() else (True, each) for each in identifiers)
     return int(written[1]), int(written[2]), int(written[3]), not before, before
 
 

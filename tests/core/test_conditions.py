@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 import re
-import subprocess
 import sys
 import time
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from canary_sdk.core.conditions import compile_condition, compile_segments, joined, segments_in
 from canary_sdk.core.config import parse_segment
 from canary_sdk.core.operators import version_of
+from canary_sdk.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,7 +70,7 @@ ZURICH: Final = timezone(timedelta(hours=2))
     ("test", "for_these", "not_for"),
     [
         ({"equals": "CH"}, ["CH", Country.SWITZERLAND], ["ch", "CH ", "", 5, True, None, ["CH"], {"CH": 1}, b"CH"]),
-        ({"equals": 1}, [1, 1.0], [True, "1", 2, math.nan, None]),
+        ({"equals": 1}, [1, 1.0], [True, "1", 2, math.nan, None, Decimal(1), 1 + 0j]),
         ({"equals": True}, [True], [1, 1.0, "true", False, None]),
         ({"equals": 0.5}, [0.5], [0, "0.5"]),
         ({"in": ["CH", "DE"]}, ["CH", "DE"], ["AT", None, ["CH"], 1]),
@@ -90,6 +91,7 @@ ZURICH: Final = timezone(timedelta(hours=2))
         ({"number": ">1"}, [1.5, 10**400], [1, -(10**400)]),
         ({"number": "= 9007199254740993"}, [9007199254740993], [9007199254740992, 9007199254740992.0]),
         ({"number": "between 18 and 65"}, [18, 40.5, 65], [17, 66, "40", math.nan]),
+        ({"number": "between 18 and 18"}, [18], [17, 19]),
         ({"version": ">= 2.4.0"}, ["2.4.0", "2.10.0", "3.0.0-rc.1"], ["2.4.0-rc.1", "2.3.9", "2.4", "v2.4.0", 2, None]),
         ({"version": "= 1.0.0"}, ["1.0.0", "1.0.0+build.5"], ["1.0.0-a", "1.0.1"]),
         ({"version": "between 2.0.0 and 2.9.9"}, ["2.0.0", "2.5.0-beta"], ["2.0.0-beta", "3.0.0"]),
@@ -164,6 +166,7 @@ def test_the_targeting_key_is_an_attribute() -> None:
 # --- versions ---
 
 PRECEDENCE: Final = [
+    "1.0.0-0",
     "1.0.0-alpha",
     "1.0.0-alpha.1",
     "1.0.0-alpha.beta",
@@ -176,7 +179,7 @@ PRECEDENCE: Final = [
     "2.1.0",
     "2.1.1",
 ]
-"""The examples of semver.org, sections 11.2 to 11.4, in their order."""
+"""The examples of semver.org, sections 11.2 to 11.4, in their order; and a number that is nought, ahead of words."""
 
 
 def test_versions_have_the_precedence_of_semver() -> None:
@@ -188,8 +191,11 @@ def test_versions_have_the_precedence_of_semver() -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    "found",
     [
+        None,
+        123,
+        b"1.0.0",
         "1",
         "1.2",
         "1.2.3.4",
@@ -205,9 +211,9 @@ def test_versions_have_the_precedence_of_semver() -> None:
         " 1.2.3",
     ],
 )
-def test_what_is_no_version(text: str) -> None:
-    """What semver.org does not allow is no version."""
-    assert version_of(text) is None
+def test_what_is_no_version(found: object) -> None:
+    """What semver.org does not allow is no version, nor is what is no text."""
+    assert version_of(found) is None
 
 
 def test_a_long_version_is_read_in_time() -> None:
@@ -233,23 +239,23 @@ def test_an_expression_that_explodes_elsewhere_does_not() -> None:
     assert time.process_time() - started < 2
 
 
-def test_without_the_engine_an_expression_is_refused() -> None:
+def test_an_expression_that_takes_too_much_memory_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    """A pattern of a few letters that would fill the memory is a mistake; the error says so, the engine nothing."""
+    holds({"attribute": "a", "matches": r"\pL{10}"}, {})
+    with pytest.raises(ConfigError, match="too large"):
+        holds({"attribute": "a", "matches": r"\pL{100}"}, {})
+    assert capfd.readouterr() == ("", "")
+
+
+def test_without_the_engine_an_expression_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the extra is not installed, a pattern is a mistake that names it, and nothing else needs it."""
-    script = """
-import sys
-sys.modules["re2"] = None
-from canary_sdk.core.config import parse_segment
-from canary_sdk.errors import ConfigError
-parse_segment("s", {"if": {"attribute": "a", "starts_with": "x"}})
-try:
-    parse_segment("s", {"if": {"attribute": "a", "matches": "x"}})
-except ConfigError as error:
-    print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == (
+    monkeypatch.setitem(sys.modules, "re2", None)
+    assert holds({"attribute": "a", "starts_with": "x"}, {"a": "xy"})
+    with pytest.raises(ConfigError) as refused:
+        holds({"attribute": "a", "matches": "x"}, {})
+    assert str(refused.value) == (
         "segments.s.if.matches: found 'x', which needs an engine that always ends in time: pip install "
-        '"canary-rollout[regex]"; or use starts_with, ends_with, contains or in\n'
+        '"canary-rollout[regex]"; or use starts_with, ends_with, contains or in'
     )
 
 
