@@ -140,7 +140,7 @@ class Counting(Protocol):
     """What an `EventSink` may offer as well: to count along every unit of work that met a flag, once it has ended."""
 
     def finished(self, evaluations: Sequence[Evaluation], ended: Ended) -> None:
-        """Count it. Called by the background thread for each unit, so it costs a few microseconds, and never raises."""
+        """Count it. Called by the background for each unit; what is raised here is counted, and stops nothing."""
 
 
 @runtime_checkable

@@ -134,26 +134,22 @@ def parse_auto_rollback(found: object) -> AutoRollback:
 
 def auto_rollback_fields(value: AutoRollback) -> dict[str, Any]:
     """Return the plain document from which `parse_auto_rollback` reads the same value."""
-    probe = {} if value.probe_percent is None else {"probe": value.probe_percent}
     unusual = {
+        **({} if value.probe_percent is None else {"probe": value.probe_percent}),
         **({"dry_run": True} if value.dry_run else {}),
         **({} if value.rule is RollbackRule.SEQUENTIAL else {"rule": str(value.rule)}),
         **({"holdback": value.holdback} if value.holdback else {}),
     }
-    return (
-        unusual
-        | probe
-        | {
-            "enabled": value.enabled,
-            "interval": value.interval_s,
-            "breaches": value.breaches,
-            "timeout": value.timeout_s,
-            "tolerance": f"{value.tolerance * 100:.6g}%",
-            "min_samples": value.min_samples,
-            "notify": list(value.notify),
-            "probe_after": value.probe_after_s,
-        }
-    )
+    return unusual | {
+        "enabled": value.enabled,
+        "interval": value.interval_s,
+        "breaches": value.breaches,
+        "timeout": value.timeout_s,
+        "tolerance": f"{value.tolerance * 100:.6g}%",
+        "min_samples": value.min_samples,
+        "notify": list(value.notify),
+        "probe_after": value.probe_after_s,
+    }
 
 
 # --- flags ---

@@ -41,7 +41,7 @@ from canary_sdk.runtime.table import Table, build_table, cold_table, subject_of,
 from canary_sdk.runtime.ticker import Ticker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -51,9 +51,11 @@ if TYPE_CHECKING:
     from canary_sdk.core.events import Event
     from canary_sdk.core.flags import Flag
     from canary_sdk.measure.arena import Arena
-    from canary_sdk.ports import EventSink, Repository, Stamp
+    from canary_sdk.ports import Ended, EventSink, Repository, Stamp
     from canary_sdk.runtime.scope import Subject, Unit
     from canary_sdk.runtime.table import Context, Trace
+
+    Observe = Callable[[Sequence[Evaluation], Ended], None]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -90,6 +92,7 @@ class Canary(Control):
         self._open_arena = open_arena
         self._background = background
         self._sinks: tuple[EventSink, ...] = ()
+        self._counters: tuple[Observe, ...] = ()
         self._tracers: tuple[Trace, ...] = ()
         self._is_awake = self._closed = False
         self._stored = NOTHING_STORED
@@ -563,12 +566,20 @@ class Canary(Control):
     def _tell_only(self, sinks: tuple[EventSink, ...]) -> None:
         """Take these sinks; the table is built again if that changes whether evaluations are told of."""
         self._sinks = sinks
-        self.units.observers = tuple(sink.finished for sink in sinks if isinstance(sink, Counting))
+        self._counters = tuple(sink.finished for sink in sinks if isinstance(sink, Counting))
+        self.units.observe = self._observe if self._counters else None
         tracers = tuple(sink.answered for sink in sinks if isinstance(sink, Tracing))
         changed, self._tracers = bool(tracers) is not bool(self._tracers), tracers
         if changed and self._is_awake:
             with self._loading:
                 self._table = self._compile(self._stored)
+
+    def _observe(self, evaluations: Sequence[Evaluation], ended: Ended) -> None:
+        for count in self._counters:
+            try:
+                count(evaluations, ended)
+            except Exception as error:  # noqa: BLE001 - a sink is somebody else's code
+                self.failures.note(("counting a unit of work along", error, "It was counted and judged all the same"))
 
     def _trace(self, evaluation: Evaluation) -> None:
         for tell in self._tracers:

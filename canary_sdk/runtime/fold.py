@@ -156,7 +156,7 @@ class Folder:
                     response_start_s=response_start_s,
                     stream=unit.streamed,
                 )
-        for observe in self._source.observers:
+        if self._source.observe is not None:
             aborted, is_request = unit.outcome == ABORTED, type(unit) is Request
             ended = Ended(duration_s, error, aborted, is_request, unit.status, unit.route)
-            observe([evaluation for _, (evaluation, _) in marks], ended)
+            self._source.observe([evaluation for _, (evaluation, _) in marks], ended)

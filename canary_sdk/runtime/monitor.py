@@ -49,6 +49,7 @@ class Watch:
         """Start watching; the first `slide` is where the first interval begins."""
         self.flag = flag
         self.verdict: Verdict | None = None
+        # Whatever rule was asked for: the sequential judge gets no batches here yet, and somebody has to decide.
         self._policy = replace(policy, rule=RollbackRule.CONSECUTIVE)
         kinds: tuple[Of, ...] = ("unit", "call") if any(slo.of == "call" for slo in flag.promises) else ("unit",)
         self.limits = {(flag.key, of): limits_of(flag.promises, policy.tolerance, of) for of in kinds}

@@ -102,8 +102,8 @@ class Units:
     open: Open
     open_request: Open
     record_call: Callable[[Call], None]
-    observers: tuple[Callable[[Sequence[Evaluation], Ended], None], ...] = ()
-    """Who counts along every unit that ends; asked by the background, and kept over a fork."""
+    observe: Callable[[Sequence[Evaluation], Ended], None] | None = None
+    """What counts along every unit that ends, if anybody does, and never raises; called by the background."""
 
     def __init__(self, clock: Clock, wake: Callable[[], object]) -> None:
         """Start cold: the first unit of a process calls `wake`."""

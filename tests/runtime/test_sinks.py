@@ -115,6 +115,25 @@ def test_a_counting_sink_goes_on_counting_after_the_arena_was_renewed(canary: Ca
     assert len(counter.seen) == 1
 
 
+def test_a_counting_sink_that_fails_keeps_nobody_from_counting(canary: Canary) -> None:
+    """What it raises is counted; every unit of the same turn reaches its arm, and the sink beside it."""
+
+    class Broken(Quiet):
+        def finished(self, evaluations: Sequence[Evaluation], ended: Ended) -> None:
+            raise RuntimeError(evaluations, ended)
+
+    counter = Counter()
+    canary.subscribe(Broken())
+    canary.subscribe(counter)
+    for number in range(3):
+        with canary.scope("job", key=f"user-{number}"):
+            canary.is_enabled("checkout")
+    canary.tick()
+    assert len(counter.seen) == 3
+    assert canary._arena.read(canary._monitor._folder.arm("checkout", Role.CANDIDATE, "unit")).requests == 3
+    assert canary.failures.counts["counting a unit of work along"] == 3
+
+
 def test_a_tracing_sink_is_told_of_each_flag_once_a_unit(canary: Canary) -> None:
     """It hears the first answer of a unit, and every answer where no unit is open."""
     tracer = Tracer()

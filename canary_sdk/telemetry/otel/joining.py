@@ -2,7 +2,7 @@
 
 OpenTelemetry for Python has no way yet to hand over a histogram that is already counted; the specification calls it a
 MetricProducer. `_receive_metrics` is what a reader is meant to override, so that is where they join. Recording every
-duration once more by an instrument would cost many times as much, and have the background wait for locks that are not
+duration once more by an instrument would do the same work twice, and have the background wait for locks that are not
 ours.
 
 They keep the temporality that the reader prefers for counters. Threads: a reader's own; `leave` from any.
