@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 MICRO_BANDS: Final = 4096
 STRATA: Final = 8
 
-_SEED: Final = 0x57A7A
+SEED: Final = 0x57A7A
 """Of the hash that sorts users into micro-bands; part of no flag's salt."""
 
 _PRIOR: Final = 4.0
@@ -45,7 +45,7 @@ _PRIOR: Final = 4.0
 
 def micro_band(key: str) -> int:
     """Return the micro-band of a targeting key, the same for every flag."""
-    return mmh3.hash(key, _SEED, False) % MICRO_BANDS
+    return mmh3.hash(key, SEED, False) % MICRO_BANDS
 
 
 class Pasts:

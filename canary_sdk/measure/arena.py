@@ -20,7 +20,7 @@ from array import array
 from collections import Counter
 from contextlib import contextmanager, nullcontext, suppress
 from operator import add
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import mmh3
 
@@ -28,9 +28,10 @@ from canary_sdk.clock import SYSTEM_CLOCK
 from canary_sdk.measure import layout, mapping
 from canary_sdk.measure.arm import Arm
 from canary_sdk.measure.counters import CELLS, WRITES, Counters, nanoseconds
-from canary_sdk.measure.layout import ARM, BLOCK, WORD, cell_of, size_of
+from canary_sdk.measure.layout import ARM, BLOCK, COUNTS, TERMS, TRIAL, WORD, cell_of, size_of
 from canary_sdk.measure.lease import Lease
-from canary_sdk.measure.segment import Segment, claim, is_deserted
+from canary_sdk.measure.segment import Segment, claim, is_deserted, owners
+from canary_sdk.measure.trial import FIRST_WORDS, Trial
 
 if TYPE_CHECKING:
     import mmap
@@ -43,14 +44,36 @@ _ARMS: Final = layout.ARM_DIRECTORY.offset // WORD
 _ARM_WORDS: Final = size_of(ARM) // WORD
 _ARM_LIMITS: Final = cell_of(ARM, "limits")
 _ARM_NAME: Final = cell_of(ARM, "name")
-_BLOCKS: Final = layout.BLOCKS.offset // WORD
+_TRIALS: Final = layout.TRIAL_DIRECTORY.offset // WORD
+_TRIAL_WORDS: Final = size_of(TRIAL) // WORD
 _UNTOUCHED: Final = bytes(layout.SEGMENTS)
+
+
+class _Counters(NamedTuple):
+    """A kind of counters: which part holds them, a record a segment and number, and which says what is there."""
+
+    part: layout.Part
+    touched: layout.Part
+
+    @property
+    def words(self) -> int:
+        """The words of a record."""
+        return self.part.size // WORD
+
+    def start(self, segment: int, number: int) -> int:
+        """Return the first word of a segment's record of this number."""
+        return self.part.offset // WORD + (segment * self.touched.records + number) * self.words
+
+
+_OF_ARMS: Final = _Counters(layout.BLOCKS, layout.TOUCHED)
+_OF_TRIALS: Final = _Counters(layout.TRIAL_COUNTS, layout.COUNTING)
 
 
 class Arena:
     """The counters and guard bytes of one store and environment on this host.
 
-    Memory: of the file 0.6 MB, and 8.25 KiB an arm and process that counts; the rest of its 1.1 GB is a hole.
+    Memory: of the file 0.6 MB, 8.25 KiB an arm and process that counts, and for each flag on trial 264 KiB and 72 KiB
+    a process; the rest of its 1.7 GB is a hole.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -63,6 +86,7 @@ class Arena:
         self._fd: int | None = None
         self._segment: Segment | None = None
         self._arms: dict[str, Arm] = {}
+        self._trials: dict[str, Trial] = {}
         self._lock = threading.Lock()
         memory = memoryview(self._map())
         self.lease = Lease(None if self.path is None or self.private_reason else f"{self.path}.lease")
@@ -114,8 +138,37 @@ class Arena:
         views = self._views(arm)
         state = (*arm.limits_ns, *(view[WRITES] for view in views))
         if state != arm.last_read[0]:
-            arm.last_read = (state, Counters(_added(views), arm.limits_ns))
+            arm.last_read = (state, Counters(_added(views, CELLS), arm.limits_ns))
         return arm.last_read[1]
+
+    @property
+    def processes(self) -> int:
+        """How many processes have a segment now; at least one, ourselves."""
+        return max(1, owners(self._words))
+
+    def trial(self, flag_key: str) -> Trial | None:
+        """Return what is counted for the sequential judge of a flag; always the same object. None if there is no room.
+
+        Cost: as `flag_slot`.
+        """
+        trial = self._trials.get(flag_key)
+        if trial is None:
+            try:
+                with self._held():
+                    trial = self._trials.get(flag_key) or self._opened_trial(flag_key)
+            except OSError:
+                self.refused["trials"] += 1
+        return trial
+
+    def read_trial(self, trial: Trial, *, whole: bool = False) -> tuple[int, ...]:
+        """Add up what all processes have counted in a trial; with `whole`, what only a learner asks for as well.
+
+        Cost: 777 words a touched segment, or 9,176.
+        """
+        views = [] if trial.private is None else [trial.private]
+        if trial.number is not None:
+            views += self._touched(_OF_TRIALS, trial.number)
+        return _added(views, size_of(COUNTS) // WORD if whole else FIRST_WORDS)
 
     def heartbeat(self) -> bool:
         """Give a sign of life. False: the file is gone, or this is a fork; the owner had better open a new arena.
@@ -159,12 +212,46 @@ class Arena:
     def _block(self, arm: Arm) -> memoryview:
         """Return the block in which this process counts an arm, ready to be touched."""
         try:
-            return self._shared_block(arm)
+            return self._shared(_OF_ARMS, arm.index)
         except OSError:
             if self._fd is not None:
                 self.refused["blocks"] += 1
         arm.private = arm.private or memoryview(bytearray(size_of(BLOCK))).cast("Q")
         return arm.private
+
+    def _counts(self, trial: Trial) -> memoryview:
+        """Return the record in which this process counts for a trial, ready to be touched."""
+        try:
+            return self._shared(_OF_TRIALS, trial.number)
+        except OSError:
+            if self._fd is not None:
+                self.refused["counts"] += 1
+        trial.private = trial.private or memoryview(bytearray(size_of(COUNTS))).cast("Q")
+        return trial.private
+
+    def _opened_trial(self, flag_key: str) -> Trial | None:
+        """Enter a trial, its room allocated before anybody finds it. Raises: OSError, when there is no room."""
+        digest = _digest(flag_key)
+        number = self._find(_TRIALS, _TRIAL_WORDS, digest, range(layout.TRIALS))
+        if number is None:
+            self.refused["trials"] += 1
+            return None
+        head = self._words[_TRIALS + number * _TRIAL_WORDS : _TRIALS + (number + 1) * _TRIAL_WORDS]
+        if self._fd is None:
+            terms, seen = memoryview(bytearray(size_of(TERMS))), memoryview(bytearray(layout.TRIAL_SEEN.size))
+            trial = Trial(flag_key, None, (head, terms, seen), self._counts)
+        else:
+            terms, seen = (self._backed(part, number) for part in (layout.TRIAL_TERMS, layout.TRIAL_SEEN))
+            trial = Trial(flag_key, number, (head, terms, seen), self._counts)
+        head[0] = digest
+        return self._trials.setdefault(flag_key, trial)
+
+    def _backed(self, part: layout.Part, number: int) -> memoryview:
+        """Return a record of a part, ready to be touched. Raises: OSError, when there is no room for it."""
+        assert self._fd is not None
+        start = part.offset + number * part.size
+        mapping.back(self._fd, start, part.size)
+        return self._bytes[start : start + part.size]
 
     def _map(self) -> mmap.mmap:
         if self.path is None:
@@ -237,27 +324,30 @@ class Arena:
     def _views(self, arm: Arm) -> list[memoryview]:
         """Return all blocks of an arm that may be touched: in the file, and the private one of this process."""
         views = [] if arm.private is None else [arm.private]
-        if arm.index is not None:
-            start = layout.TOUCHED.offset + arm.index * layout.SEGMENTS
-            touched = bytes(self._bytes[start : start + layout.SEGMENTS])
-            if touched != _UNTOUCHED:
-                views += [self._block_at(segment, arm.index) for segment, there in enumerate(touched) if there]
-        return views
+        return views if arm.index is None else views + self._touched(_OF_ARMS, arm.index)
 
-    def _shared_block(self, arm: Arm) -> memoryview:
-        """Return the arm's block in this process's segment. Raises: OSError, when there is no room for it."""
-        if self._fd is None or arm.index is None:
-            raise mapping.Refused("there is no file, or no record of this arm in it")
+    def _touched(self, kind: _Counters, number: int) -> list[memoryview]:
+        """Return all records of this number in the file that may be touched."""
+        start = kind.touched.offset + number * layout.SEGMENTS
+        touched = bytes(self._bytes[start : start + layout.SEGMENTS])
+        if touched == _UNTOUCHED:
+            return []
+        return [self._record(kind, segment, number) for segment, there in enumerate(touched) if there]
+
+    def _shared(self, kind: _Counters, number: int | None) -> memoryview:
+        """Return the record of this number in this process's segment. Raises: OSError, when there is no room for it."""
+        if self._fd is None or number is None:
+            raise mapping.Refused("there is no file, or no record of this name in it")
         segment = self._claimed()
-        touched = layout.TOUCHED.offset + arm.index * layout.SEGMENTS + segment
+        touched = kind.touched.offset + number * layout.SEGMENTS + segment
         if not self._bytes[touched]:
-            mapping.back(self._fd, _block_start(segment, arm.index) * WORD, CELLS * WORD)
+            mapping.back(self._fd, kind.start(segment, number) * WORD, kind.part.size)
             self._bytes[touched] = 1
-        return self._block_at(segment, arm.index)
+        return self._record(kind, segment, number)
 
-    def _block_at(self, segment: int, index: int) -> memoryview:
-        start = _block_start(segment, index)
-        return self._words[start : start + CELLS]
+    def _record(self, kind: _Counters, segment: int, number: int) -> memoryview:
+        start = kind.start(segment, number)
+        return self._words[start : start + kind.words]
 
     def _claimed(self) -> int:
         """Return the number of this process's segment. Raises: OSError, when there is none."""
@@ -272,6 +362,8 @@ class Arena:
         self._segment = None
         for arm in list(self._arms.values()):
             arm.let_go()
+        for trial in list(self._trials.values()):
+            trial.let_go()
 
     def _now_ns(self) -> int:
         return int(self._clock.monotonic() * 1e9)
@@ -281,19 +373,15 @@ class Arena:
         return f"<Arena {kept}, {len(self._arms)} arms, refused {dict(self.refused)}>"
 
 
-def _block_start(segment: int, index: int) -> int:
-    return _BLOCKS + (segment * layout.ARMS + index) * CELLS
-
-
 def _digest(name: str) -> int:
     """Return the 64 bits that stand for a name; never 0, which means free."""
     digest: int = mmh3.hash64(name, signed=False)[0]
     return digest or 1
 
 
-def _added(views: list[memoryview]) -> tuple[int, ...]:
-    """Add blocks up, each read from its beginning to its end, a word at a time."""
-    cells = [0] * CELLS
+def _added(views: list[memoryview], words: int) -> tuple[int, ...]:
+    """Add records up, each read from its beginning, a word at a time, as far as `words`."""
+    cells = [0] * words
     for view in views:
-        cells = list(map(add, cells, view.tolist()))
+        cells = list(map(add, cells, view[:words].tolist()))
     return tuple(cells)

@@ -2,8 +2,8 @@
 
 All words are unsigned 64-bit integers in the order of the machine that wrote them, at addresses that divide by eight.
 The file is made of the parts of `PARTS`, in this order, each beginning at a multiple of 4,096 bytes; a part is an array
-of equal records. `HEADER`, `ARM`, `SEGMENT` and `BLOCK` name the words of a record, in order. `docs/arena.md` shows the
-same table with its offsets, and a test holds the two together.
+of equal records. `HEADER`, `ARM`, `SEGMENT`, `BLOCK`, `TRIAL`, `TERMS` and `COUNTS` name the words of a record, in
+order. `docs/arena.md` shows the same table with its offsets, and a test holds the two together.
 
 The order of a block is a promise. Whoever counts a request stores from the end of the block to its beginning: first
 `requests`, then `over`, then its bin, then `errors`, sums, `aborted`, and `writes` last. Whoever reads goes from the
@@ -20,9 +20,10 @@ import struct
 import zlib
 from typing import Final, NamedTuple
 
+from canary_sdk.core.strata import MICRO_BANDS, STRATA
 from canary_sdk.measure.sketch import BINS
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 MAGIC: Final = int.from_bytes(b"canaries", "little")
 WORD: Final = 8
 PAGE: Final = 4_096
@@ -35,6 +36,16 @@ SEGMENTS: Final = 128
 LIMITS: Final = 16
 """Limits that one arm can be held against, over the life of the file."""
 NAME_BYTES: Final = 112
+TRIALS: Final = 64
+"""Flags that can be on trial at the same time."""
+SEEN: Final = 65_536
+"""Places in which it is noted when a user was seen last; users that share one count as one."""
+CELLS: Final = 32
+"""Latency cells that a stratum can have; it has one edge less."""
+SIDES: Final = 3
+"""Who is counted apart in a trial: the candidate, a part of the baseline that plays it, and the rest."""
+BANDS: Final = 100
+"""Of how many bands of buckets, one percent each, errors are counted before a release."""
 
 
 class Field(NamedTuple):
@@ -83,6 +94,36 @@ BLOCK: Final = (
     Field("over", LIMITS, "requests over the limit in the same cell of the arm's record"),
     Field("requests", 1, "requests that are finished, or known to be over a limit"),
 )
+TRIAL: Final = (
+    Field("hash", 1, "hash of the flag key; 0: the record is free; written last"),
+    Field("version", 1, "how often its terms have changed, times two; odd while they are being changed"),
+    Field("batch", 1, "the number of the batch that is being counted"),
+    Field("stage", 1, "the number of the first batch of the stage: who was seen before it is new"),
+    Field("began_ns", 1, "what began before this is not counted, monotonic clock, nanoseconds"),
+    Field("mode", 1, "0: nothing is counted, 1: before a release, 2: a release"),
+    Field("seed", 1, "the flag's hash seed"),
+    Field("first", 1, "before a release: buckets below this are the future candidates"),
+    Field("pseudo", 1, "in a release: places below this play the candidate on the baseline"),
+    Field("middle", 1, "the stratum of whom nothing is known"),
+    Field("spare", 6, "zero"),
+)
+TERMS: Final = (
+    Field("candidate", STRATA * CELLS, "edges of the candidate's cells in nanoseconds, a stratum after the other"),
+    Field("baseline", STRATA * CELLS, "the same of the baseline's; 0 after the last of a stratum"),
+    Field("strata", MICRO_BANDS // WORD, "a byte a micro-band: its stratum"),
+)
+COUNTS: Final = (
+    Field("writes", 1, "how often the block has changed"),
+    Field("newcomers", 2, "users seen for the first time in this stage: the candidate's, the baseline's"),
+    Field("errors", SIDES, "units that failed, by side"),
+    Field("units", SIDES, "units that have ended, by side"),
+    Field("spare", 7, "zero"),
+    Field("cells", SIDES * STRATA * CELLS, "units by side, stratum and latency, or age"),
+    Field("band_errors", BANDS, "before a release: units that failed, by band of buckets"),
+    Field("band_units", BANDS, "before a release: units that have ended, by band of buckets"),
+    Field("past_sums", MICRO_BANDS, "before a release: sum of the sketch's bins, by micro-band"),
+    Field("past_counts", MICRO_BANDS, "before a release: units, by micro-band"),
+)
 
 
 class Part(NamedTuple):
@@ -127,12 +168,30 @@ PARTS: Final = _one_after_another(
         "touched", SEGMENTS, ARMS, "a byte a segment: not 0 means that this segment's block of the arm is really there"
     ),
     Part("segments", size_of(SEGMENT), SEGMENTS, "who counts in a segment"),
+    Part("trials", size_of(TRIAL), TRIALS, "the flags on trial"),
+    Part("counting", SEGMENTS, TRIALS, "a byte a segment: not 0 means that this segment's counts are really there"),
     Part("blocks", size_of(BLOCK), SEGMENTS * ARMS, "counters: all arms of the first segment, then of the next one"),
+    Part("terms", size_of(TERMS), TRIALS, "by what the units of a trial are counted"),
+    Part("seen", 4 * SEEN, TRIALS, "32 bits a place: the batch in which a user of it was last seen"),
+    Part("counts", size_of(COUNTS), SEGMENTS * TRIALS, "counters of trials, in the order of the blocks"),
 )
-HEAD, GUARD, FLAG_DIRECTORY, ARM_DIRECTORY, TOUCHED, SEGMENT_TABLE, BLOCKS = PARTS
+(
+    HEAD,
+    GUARD,
+    FLAG_DIRECTORY,
+    ARM_DIRECTORY,
+    TOUCHED,
+    SEGMENT_TABLE,
+    TRIAL_DIRECTORY,
+    COUNTING,
+    BLOCKS,
+    TRIAL_TERMS,
+    TRIAL_SEEN,
+    TRIAL_COUNTS,
+) = PARTS
 FRONT_BYTES: Final = BLOCKS.offset
-"""Everything but the blocks: really allocated when the file is made, and all there is of a private mapping."""
-FILE_BYTES: Final = BLOCKS.end
+"""Everything before the blocks: really allocated when the file is made, and all there is of a private mapping."""
+FILE_BYTES: Final = TRIAL_COUNTS.end
 
 
 def header(created_ns: int) -> bytes:

@@ -67,6 +67,11 @@ def is_deserted(words: memoryview, now_ns: int) -> bool:
     return all(_is_free(head, now_ns) for head in _heads(words))
 
 
+def owners(words: memoryview) -> int:
+    """Return how many segments have an owner, alive or dead."""
+    return sum(1 for head in _heads(words) if head[PID])
+
+
 def _heads(words: memoryview) -> Iterator[memoryview]:
     size = size_of(SEGMENT) // WORD
     for start in range(SEGMENT_TABLE.offset // WORD, SEGMENT_TABLE.offset // WORD + SEGMENTS * size, size):

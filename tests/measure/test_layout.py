@@ -8,10 +8,30 @@ from pathlib import Path
 import pytest
 
 from canary_sdk.measure import layout
-from canary_sdk.measure.layout import ARM, BLOCK, HEADER, PARTS, SEGMENT, WORD, Field, size_of
+from canary_sdk.measure.layout import (
+    ARM,
+    BLOCK,
+    COUNTS,
+    HEADER,
+    PARTS,
+    SEGMENT,
+    TERMS,
+    TRIAL,
+    WORD,
+    Field,
+    size_of,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "arena.md"
-RECORDS = {"Header": HEADER, "Arm": ARM, "Segment": SEGMENT, "Block": BLOCK}
+RECORDS = {
+    "Header": HEADER,
+    "Arm": ARM,
+    "Segment": SEGMENT,
+    "Block": BLOCK,
+    "Trial": TRIAL,
+    "Terms": TERMS,
+    "Counts": COUNTS,
+}
 
 
 def _table(*rows: tuple[object, ...]) -> list[str]:
@@ -61,13 +81,13 @@ def test_parts_do_not_overlap_and_begin_at_pages() -> None:
         assert part.offset % layout.PAGE == 0
         assert part.offset >= ends[-1]
         ends.append(part.offset + part.size * part.records)
-    assert ends[-2] <= layout.FRONT_BYTES
+    assert ends[PARTS.index(layout.BLOCKS)] <= layout.FRONT_BYTES
     assert ends[-1] <= layout.FILE_BYTES
 
 
 def test_records_fill_whole_cache_lines() -> None:
     """No two segments, arms or blocks share a line of 64 bytes, so that their writers do not disturb one another."""
-    assert [size_of(record) % 64 for record in (ARM, SEGMENT, BLOCK)] == [0, 0, 0]
+    assert [size_of(record) % 64 for record in (ARM, SEGMENT, BLOCK, TRIAL, TERMS, COUNTS)] == [0] * 6
 
 
 def test_a_block_is_read_in_the_opposite_order_of_its_stores() -> None:

@@ -1,0 +1,241 @@
+"""What is counted for the sequential judge: a user once a batch, by side, stratum and latency, in all processes."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from canary_sdk.core.bucketing import BUCKETS, bucket_of
+from canary_sdk.core.strata import MICRO_BANDS, STRATA, micro_band
+from canary_sdk.measure import layout
+from canary_sdk.measure.arena import Arena
+from canary_sdk.measure.layout import BANDS
+from canary_sdk.measure.sketch import bin_of
+from canary_sdk.measure.trial import (
+    BAND_ERRORS,
+    BAND_UNITS,
+    BASELINE,
+    CANDIDATE,
+    ERRORS,
+    FIRST_WORDS,
+    NEWCOMERS,
+    PAST_COUNTS,
+    PAST_SUMS,
+    PSEUDO_CANDIDATE,
+    UNITS,
+    VERSION,
+    Mode,
+    Published,
+    Trial,
+    cells_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+EDGES: Final = ((0.1, 0.5),)
+TERMS: Final = Published(mode=Mode.JUDGING, candidate=((0.11, 0.55),), baseline=EDGES, began_s=100.0)
+WIDTHS: Final = (3,)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where an arena may be made."""
+    return tmp_path / "a.arena"
+
+
+@pytest.fixture
+def arena(path: Path) -> Iterator[Arena]:
+    """An arena in a file."""
+    arena = Arena(path)
+    assert not arena.private_reason
+    yield arena
+    arena.close()
+
+
+def on_trial(arena: Arena, terms: Published = TERMS) -> Trial:
+    """Begin a stage by these terms."""
+    trial = arena.trial("checkout")
+    assert trial is not None
+    trial.publish(terms, is_new_stage=True)
+    return trial
+
+
+def end(trial: Trial, key: str | None, seconds: float, *, on: bool = False, error: bool = False) -> None:
+    """Let a unit end that began in the stage."""
+    trial.count(key, 100.0, seconds, bin_of(seconds), is_candidate=on, error=error)
+
+
+def test_each_side_is_counted_by_its_own_edges(arena: Arena) -> None:
+    """Exactly at an edge is not over it; a failure counts on its side, whatever its cell."""
+    trial = on_trial(arena)
+    for number, seconds in enumerate((0.1, 0.105, 0.5, 0.52, 9.0)):
+        end(trial, f"b{number}", seconds)
+        end(trial, f"c{number}", seconds, on=True, error=seconds == 9.0)
+    words = arena.read_trial(trial)
+    assert len(words) == FIRST_WORDS
+    assert cells_of(words, BASELINE, WIDTHS) == ((1, 2, 2),)
+    assert cells_of(words, CANDIDATE, WIDTHS) == ((2, 2, 1),)
+    assert (words[UNITS + BASELINE], words[ERRORS + BASELINE]) == (5, 0)
+    assert (words[UNITS + CANDIDATE], words[ERRORS + CANDIDATE]) == (5, 1)
+
+
+def test_a_user_counts_once_a_batch_in_all_processes(path: Path) -> None:
+    """Whoever serves a user's other requests leaves them out; in the next batch the user counts again."""
+    arenas = Arena(path), Arena(path)
+    first = on_trial(arenas[0])
+    second = arenas[1].trial("checkout")
+    assert second is not None
+    for _ in range(3):
+        end(first, "user-1", 0.2)
+        end(second, "user-1", 0.2)
+    assert arenas[0].read_trial(first)[UNITS + BASELINE] == 1
+    first.next_batch()
+    second.refresh()
+    end(second, "user-1", 0.2)
+    for arena in arenas:
+        assert arena.read_trial(first)[UNITS + BASELINE] == 2
+        arena.close()
+
+
+def test_who_is_new_is_counted_once_a_stage(arena: Arena) -> None:
+    """A user is new once, on the arm of the first unit; without a key each request is; a new stage forgets."""
+    trial = on_trial(arena)
+    for _ in range(3):
+        end(trial, "user-1", 0.2)
+        end(trial, "user-2", 0.2, on=True)
+        end(trial, None, 0.2)
+        trial.next_batch()
+        trial.refresh()
+    words = arena.read_trial(trial)
+    assert words[NEWCOMERS : NEWCOMERS + 2] == (1, 4)
+    trial.publish(TERMS, is_new_stage=False)
+    end(trial, "user-1", 0.2)
+    assert arena.read_trial(trial)[NEWCOMERS + 1] == 4
+    trial.publish(TERMS, is_new_stage=True)
+    end(trial, "user-1", 0.2)
+    assert arena.read_trial(trial)[NEWCOMERS + 1] == 5
+
+
+def test_a_unit_that_hangs_is_in_the_last_cell_while_it_hangs(arena: Arena) -> None:
+    """As soon as its age is over the last edge, and once; when it ends, only how it ended is counted."""
+    trial = on_trial(arena)
+    assert not trial.overdue("user-1", 100.0, 0.55, is_candidate=True)
+    assert trial.overdue("user-1", 100.0, 0.56, is_candidate=True)
+    words = arena.read_trial(trial)
+    assert cells_of(words, CANDIDATE, WIDTHS) == ((0, 0, 1),)
+    assert words[UNITS + CANDIDATE] == 0
+    trial.count("user-1", 100.0, 30.0, bin_of(30.0), is_candidate=True, error=True, is_counted=True)
+    words = arena.read_trial(trial)
+    assert cells_of(words, CANDIDATE, WIDTHS) == ((0, 0, 1),)
+    assert (words[UNITS + CANDIDATE], words[ERRORS + CANDIDATE]) == (1, 1)
+
+
+def test_what_began_before_the_stage_is_left_out(arena: Arena) -> None:
+    """On both arms, whether it ends or hangs; and nothing is counted while nobody is on trial."""
+    trial = on_trial(arena)
+    trial.count("user-1", 99.9, 0.2, bin_of(0.2), is_candidate=False, error=False)
+    assert not trial.overdue("user-1", 99.9, 60.0, is_candidate=True)
+    trial.publish(replace(TERMS, mode=Mode.IDLE), is_new_stage=False)
+    end(trial, "user-1", 0.2)
+    assert not trial.overdue("user-1", 100.0, 60.0, is_candidate=True)
+    assert not any(arena.read_trial(trial, whole=True))
+
+
+def test_a_user_is_counted_in_the_stratum_of_the_map(arena: Arena) -> None:
+    """By the micro-band of the key; one without a key is in the middle."""
+    strata = bytes(band % STRATA for band in range(MICRO_BANDS))
+    edges = EDGES * STRATA
+    trial = on_trial(arena, replace(TERMS, candidate=edges, baseline=edges, strata=strata))
+    end(trial, "user-1", 0.2)
+    end(trial, None, 0.2)
+    cells = cells_of(arena.read_trial(trial), BASELINE, (3,) * STRATA)
+    expected = [0] * STRATA
+    expected[micro_band("user-1") % STRATA] += 1
+    expected[STRATA // 2] += 1
+    assert [sum(stratum) for stratum in cells] == expected
+
+
+def test_a_part_of_the_baseline_plays_the_candidate(arena: Arena) -> None:
+    """As large as asked for, the same users every time, and never the candidate's own."""
+    trial = on_trial(arena, replace(TERMS, pseudo=0.25))
+    for number in range(2000):
+        end(trial, f"user-{number}", 0.2, on=number % 2 == 0)
+    words = arena.read_trial(trial)
+    pseudo, rest = words[UNITS + PSEUDO_CANDIDATE], words[UNITS + BASELINE]
+    assert 0.2 < pseudo / (pseudo + rest) < 0.3
+    assert cells_of(words, PSEUDO_CANDIDATE, WIDTHS) == ((0, pseudo, 0),)
+
+
+def test_before_a_release_the_future_arms_and_the_past_are_learnt(arena: Arena) -> None:
+    """The first buckets are counted apart; errors by percent of the buckets; latencies by micro-band. Later no more."""
+    seed = 77
+    trial = on_trial(arena, replace(TERMS, mode=Mode.LEARNING, seed=seed, first=0.25))
+    keys = [f"user-{number}" for number in range(200)]
+    for key in keys:
+        end(trial, key, 0.2, error=key == "user-7")
+    words = arena.read_trial(trial, whole=True)
+    future = sum(bucket_of(key, seed) < BUCKETS // 4 for key in keys)
+    counted = words[UNITS + CANDIDATE] + words[UNITS + BASELINE]
+    assert abs(words[UNITS + CANDIDATE] - future) <= 200 - counted < 5  # some may share a place
+    assert sum(words[PAST_COUNTS : PAST_COUNTS + MICRO_BANDS]) == counted
+    assert sum(words[PAST_SUMS : PAST_SUMS + MICRO_BANDS]) == counted * bin_of(0.2)
+    assert sum(words[BAND_UNITS : BAND_UNITS + BANDS]) == counted
+    percent = bucket_of("user-7", seed) * 100 // BUCKETS
+    assert [band for band in range(BANDS) if words[BAND_ERRORS + band]] == [percent]
+    trial.publish(TERMS, is_new_stage=True)
+    end(trial, "user-1", 0.2)
+    assert sum(arena.read_trial(trial, whole=True)[PAST_COUNTS : PAST_COUNTS + MICRO_BANDS]) == counted
+
+
+def test_terms_that_are_being_changed_are_not_taken(path: Path) -> None:
+    """A process that looks amid a change goes on by the old terms, and takes the new ones when they are whole."""
+    arenas = Arena(path), Arena(path)
+    first = on_trial(arenas[0])
+    second = arenas[1].trial("checkout")
+    assert second is not None
+    first._head[VERSION] += 1  # as in the midst of a change, or after its author died there
+    first._terms[:8] = (1_000).to_bytes(8, sys.byteorder)
+    second.refresh()
+    end(second, "user-1", 0.105, on=True)
+    assert cells_of(arenas[0].read_trial(first), CANDIDATE, WIDTHS) == ((1, 0, 0),)
+    first.publish(replace(TERMS, candidate=((0.01,),)), is_new_stage=False)
+    second.refresh()
+    end(second, "user-2", 0.105, on=True)
+    assert cells_of(arenas[0].read_trial(first), CANDIDATE, (2,)) == ((1, 1),)
+    for arena in arenas:
+        arena.close()
+
+
+def test_there_is_room_for_so_many(arena: Arena) -> None:
+    """A flag too many is refused and counted, and the others are the same objects as before."""
+    trials = [arena.trial(f"flag-{number}") for number in range(layout.TRIALS)]
+    assert all(trials)
+    assert arena.trial("one-more") is None
+    assert arena.refused["trials"] == 1
+    assert arena.trial("flag-3") is trials[3]
+
+
+def test_without_a_file_a_process_counts_for_itself() -> None:
+    """Everything works in memory of its own."""
+    arena = Arena()
+    trial = on_trial(arena)
+    end(trial, "user-1", 0.2)
+    assert arena.read_trial(trial)[UNITS + BASELINE] == 1
+    assert arena.processes == 1
+    assert "private" in repr(trial)
+
+
+def test_edges_survive_their_way_through_the_arena(arena: Arena) -> None:
+    """To the nanosecond: limits of SLOs are exact."""
+    limits = (0.0001, 0.1234567, 0.5, 7.25)
+    trial = on_trial(arena, replace(TERMS, baseline=(limits,)))
+    for number, limit in enumerate(limits):
+        end(trial, f"at-{number}", limit)
+        end(trial, f"over-{number}", math.nextafter(limit, math.inf))
+    assert cells_of(arena.read_trial(trial), BASELINE, (5,)) == ((1, 2, 2, 2, 1),)
