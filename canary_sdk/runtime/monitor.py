@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from canary_sdk.core import breaker as breakers
 from canary_sdk.core.breaker import RollbackRule, State
 from canary_sdk.core.evaluation import Role
+from canary_sdk.core.grounds import Judgement, standing_of
 from canary_sdk.core.judge import Arms, judge
 from canary_sdk.core.slo import limits_of
 from canary_sdk.core.tally import EMPTY
@@ -56,6 +57,8 @@ class Watch:
         self._quantiles = sorted({*SHOWN, *(slo.quantile for slo in flag.promises if slo.quantile)})
         self._slices = slices_of(policy)
         self._fresh = -1
+        self._judged_at_s: float | None = None
+        self._is_sustained = False
         self._windows = {(role, of): Window(self._slices) for of in kinds for role in Role}
 
     @property
@@ -88,10 +91,25 @@ class Watch:
         self.verdict = self._judge(self._arms("unit"), self._arms("call"))
         after, events = breakers.observe(breaker, self.verdict.without(self.flag.soft), self._policy, now, at)
         ended, more = breakers.end_probe(after, self._policy, now, at)
+        self._judged_at_s, self._is_sustained = now, after.breaches >= self._policy.breaches
         return ended, events + more
+
+    def judgement(self, now: float, stage: int) -> Judgement | None:
+        """Return what was last judged of the candidate; None if that is not known."""
+        if self.verdict is None or self._judged_at_s is None:
+            return None
+        return Judgement(
+            standing=standing_of(self.verdict, self.flag.soft),
+            stage=stage,
+            seconds=self.verdict.seconds,
+            age_s=now - self._judged_at_s,
+            sentence=self.verdict.sentence,
+            sustained=self._is_sustained,
+        )
 
     def _decide_open(self, breaker: Breaker, now: float, at: float) -> Decision:
         """Look at the whole traffic: did taking the flag back help, and is it time for a probe?"""
+        self._judged_at_s = None
         self.verdict = self._judge(Arms(self.tally(*ALL_ROLES)), Arms(self.tally(*ALL_ROLES, of="call")))
         service = self.verdict.without(self.flag.soft)
         after, events = breakers.observe_service(breaker, service, self._policy, now, at)
@@ -182,6 +200,14 @@ class Monitor:
             if watch.is_due and (watch.is_served or guard.breaker(key).guard_bits):
                 events += guard.decide(key, partial(watch.decide, now=now, at=at))
         return events
+
+    def judgement(self, flag_key: str, now: float, stage: int = 0) -> Judgement | None:
+        """Return what this process last judged of a candidate, for a rollout that is in `stage`.
+
+        None if it has not judged: no SLOs, not this host's turn, the breaker is open. `now` is monotonic.
+        """
+        watch = self._watches.get(flag_key)
+        return None if watch is None else watch.judgement(now, stage)
 
     def status(self, guard: Guard) -> dict[str, FlagStatus]:
         """Return every flag with its breaker, its last verdict and its arms in the last interval."""
