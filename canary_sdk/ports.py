@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from canary_sdk.core.events import Event
     from canary_sdk.core.fields import Difference, Fields
     from canary_sdk.core.flags import Condition, Flag
+    from canary_sdk.core.rollout import Rollout
 
     Note = Callable[[tuple[str, BaseException | str, str]], None]
 
@@ -229,7 +230,7 @@ class Stored:
     """What a store holds for one environment, in the words of the domain.
 
     `damaged` names documents that could not be read, with the reason: whoever had a good one before keeps it. The
-    `segments` hold all that the flags refer to.
+    `segments` hold all that the flags refer to; the plan of a flag is the plan itself, None where it cannot be had.
     """
 
     version: int
@@ -238,6 +239,7 @@ class Stored:
     breakers: Mapping[str, Breaker]
     damaged: Mapping[str, str]
     segments: Mapping[str, Condition] = field(default_factory=dict)
+    rollouts: Mapping[str, Rollout] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +288,8 @@ class Action(StrEnum):
 class HistoryRow:
     """One change, in the words of the domain; `id` is what `undo` asks for.
 
-    `kind` says what was changed, and `key` which: a flag, its breaker, a segment, or the one `auto_rollback`.
+    `kind` says what was changed, and `key` which: a flag, its breaker or rollout, a segment, a plan, or the one
+    `auto_rollback`.
     `environment` is where it applies, empty where that is everywhere. Nothing is different where only the declaration
     caught up with what held. After it, what was changed is at `revision`.
     """
@@ -305,7 +308,7 @@ class HistoryRow:
     @property
     def name(self) -> str:
         """What was changed, for people: a flag by its key alone."""
-        return f"{self.kind} {self.key}" if self.kind == "segment" else self.key
+        return f"{self.kind} {self.key}" if self.kind in {"segment", "plan"} else self.key
 
     @property
     def sentence(self) -> str:

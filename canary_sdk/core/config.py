@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from canary_sdk.core.breaker import AutoRollback, RollbackRule
 from canary_sdk.core.conditions import read_condition
 from canary_sdk.core.flags import Flag, FlagType, Metadata, Prerequisite, Rule, Variant
+from canary_sdk.core.plan import parse_plan, plan_fields, read_plan
 from canary_sdk.core.reading import (
     anything,
     boolean,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from canary_sdk.core.flags import Condition
+    from canary_sdk.core.plan import Plan
     from canary_sdk.core.reading import Reader
 
     Fields = Mapping[str, Any]
@@ -81,24 +83,39 @@ class SegmentDeclaration:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanDeclaration:
+    """A plan that flags share by its name, as declared. `fields` is a plain dict of JSON values in canonical form."""
+
+    key: str
+    fields: Mapping[str, Any]
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
 class Declaration:
     """Everything that one configuration declares. `auto_rollback` is None if it does not speak of it."""
 
     flags: Mapping[str, FlagDeclaration]
     auto_rollback: AutoRollback | None = None
     segments: Mapping[str, SegmentDeclaration] = field(default_factory=dict)
+    plans: Mapping[str, PlanDeclaration] = field(default_factory=dict)
 
 
 def parse_declaration(data: object) -> Declaration:
     """Read a whole configuration, such as `tomllib` returns it.
 
-    The flags and segments that it refers to may be declared elsewhere: `core.references` looks them up.
+    The flags, segments and plans that it refers to may be declared elsewhere: `core.references` looks them up.
 
     Raises:
         ConfigError: with all mistakes: where, what was found, what was expected, what may have been meant.
     """
     sections = whole(table_of(_SECTIONS), data)
-    return Declaration(sections.get("flags", {}), sections.get("auto_rollback"), sections.get("segments", {}))
+    return Declaration(
+        sections.get("flags", {}),
+        sections.get("auto_rollback"),
+        sections.get("segments", {}),
+        sections.get("plans", {}),
+    )
 
 
 def parse_flag(key: str, fields: object) -> FlagDeclaration:
@@ -117,6 +134,15 @@ def parse_segment(key: str, fields: object) -> SegmentDeclaration:
         ConfigError: with all mistakes, at paths below `segments`.
     """
     return parse_declaration({"segments": {key: fields}}).segments[key]
+
+
+def parse_plan_template(key: str, fields: object) -> PlanDeclaration:
+    """Read one plan that flags share from the fields of a `PlanDeclaration`.
+
+    Raises:
+        ConfigError: with all mistakes, at paths below `plans`.
+    """
+    return parse_declaration({"plans": {key: fields}}).plans[key]
 
 
 # --- auto_rollback ---
@@ -222,6 +248,7 @@ _FLAG: Final[Mapping[str, Reader]] = {
     "salt": filled,
     "slos": list_of(_slo),
     "soft": list_of(_slo),
+    "plan": read_plan,
     "environments": anything,
 }
 _AUTO_ROLLBACK: Final[Mapping[str, Reader]] = {
@@ -380,9 +407,14 @@ def _flag(key: str, fields: Fields, overridden: tuple[str, ...] = ()) -> Flag:
         targets={each: tuple(keys) for each, keys in fields.get("targets", {}).items()},
         rules=tuple(_rule(rule) for rule in fields.get("rules", ())),
         prerequisites=tuple(Prerequisite(**each) for each in fields.get("prerequisites", ())),
+        plan=_plan(fields.get("plan")),
         metadata=_metadata(fields),
         overridden=overridden,
     )
+
+
+def _plan(written: Any) -> Plan | str | None:
+    return parse_plan(written) if isinstance(written, dict) else written
 
 
 def _rule(fields: Fields) -> Rule:
@@ -408,8 +440,17 @@ def _read_segment(key: str, found: object) -> SegmentDeclaration:
     return SegmentDeclaration(key, fields)
 
 
+# --- plans ---
+
+
+def _read_template(key: str, found: object) -> PlanDeclaration:
+    plan = parse_plan(found)
+    return PlanDeclaration(name(key), plan_fields(plan), plan)
+
+
 _SECTIONS: Final[Mapping[str, Reader]] = {
     "flags": each_named(_read_flag),
     "segments": each_named(_read_segment),
+    "plans": each_named(_read_template),
     "auto_rollback": parse_auto_rollback,
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from canary_sdk.core.plan import Plan
     from canary_sdk.core.slo import Slo
 
     Condition = Mapping[str, Any]
@@ -84,8 +85,8 @@ class Flag:
     `candidate` is what the rollout hands out, unless it is divided among `variants`. `rollout` is a percentage from 0
     to 100 with up to three decimals. `salt` decides who is in it; it is the key unless somebody chose another.
     A breach of its `slos` takes it back, one of its `soft` ones is told and holds it where it is.
-    `targets` are the targeting keys that a variant is forced on, by its name. `overridden` are the fields in which this
-    environment differs.
+    `targets` are the targeting keys that a variant is forced on, by its name. `plan` is the recipe of its rollouts, or
+    the name of one that is declared elsewhere. `overridden` are the fields in which this environment differs.
     """
 
     key: str
@@ -103,6 +104,7 @@ class Flag:
     targets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     prerequisites: tuple[Prerequisite, ...] = ()
+    plan: Plan | str | None = None
     metadata: Metadata = Metadata()
     overridden: tuple[str, ...] = ()
 

@@ -24,6 +24,7 @@ is needed before its stage is entered. A `deadline` limits how long a stage may 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,13 +36,12 @@ from canary_sdk.core.reading import (
     collect,
     collect_all,
     count,
-    each_named,
-    either,
     entries,
     filled,
     hint,
     list_of,
     mapping,
+    name,
     number,
     parse_duration,
     parse_percent,
@@ -54,7 +54,7 @@ from canary_sdk.core.slo import parse_slo
 from canary_sdk.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator
 
     from canary_sdk.core.blackout import Blackout
     from canary_sdk.core.reading import Reader
@@ -154,29 +154,18 @@ def parse_plan(found: object) -> Plan:
     return Plan(**{_ATTRIBUTES.get(name, name): value for name, value in values.items()})
 
 
-def parse_plans(found: object) -> dict[str, Plan]:
-    """Read the plans that flags share, by name: the `[plans]` section.
+def read_plan(found: object) -> str | dict[str, Any]:
+    """Read a flag's own `plan` into canonical form: a table, or the name of one in `[plans]`, declared wherever.
 
     Raises:
-        ConfigError: with all mistakes, at paths below the section.
+        ConfigError: with all mistakes, at paths below the table.
+        ValueError: with one sentence, for what is neither.
     """
-    plans: dict[str, Plan] = whole(each_named(lambda _, item: parse_plan(item)), found)
-    return plans
-
-
-def plan_reader(plans: Mapping[str, Plan]) -> Reader:
-    """Return the reader of a flag's own `plan`: the name of one of `plans`, or a table."""
-
-    def read(found: object) -> Plan:
-        if not isinstance(found, str):
-            return parse_plan(found)
-        if found in plans:
-            return plans[found]
-        known = sorted(plans)
-        expected = f"{either(known)}{hint(found, known)}" if len(known) > 1 else f"{known[0]!r}" if known else "a table"
-        raise ValueError(f"found the plan {say(found)}, expected {expected}")
-
-    return read
+    if isinstance(found, str):
+        return name(found)
+    if not isinstance(found, Mapping):
+        raise ValueError(f"found {say(found)}, expected a table or the name of a plan")  # noqa: TRY004 - as all mistakes
+    return plan_fields(parse_plan(found))
 
 
 def plan_fields(plan: Plan) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What flags and segments say of each other: whether it is there, and whether asking for it ends.
+"""What flags, segments and plans say of each other: whether it is there, and whether asking for it ends.
 
 Each is declared, and stored, by itself; this looks at all of them together. It changes nothing and decides nothing.
 """
@@ -14,11 +14,12 @@ from canary_sdk.errors import Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from canary_sdk.core.config import FlagDeclaration, SegmentDeclaration
+    from canary_sdk.core.config import FlagDeclaration, PlanDeclaration, SegmentDeclaration
     from canary_sdk.core.flags import Condition, Flag, Prerequisite
 
     Flags = Mapping[str, FlagDeclaration]
     Segments = Mapping[str, SegmentDeclaration]
+    Plans = Mapping[str, PlanDeclaration]
     Graph = Mapping[str, Sequence[str]]
     Path = tuple[str, ...]
 
@@ -26,9 +27,9 @@ MOST_STEPS: Final = 100
 """How many others may be asked, over and over, for one answer: so that no request pays for a tangle."""
 
 
-def dangling(flags: Flags, segments: Segments) -> tuple[Problem, ...]:
+def dangling(flags: Flags, segments: Segments, plans: Plans) -> tuple[Problem, ...]:
     """Name everything that is referred to and not there, or does not end."""
-    return tuple(dict.fromkeys([*unsound(flags, segments), *_unanswerable(flags)]))
+    return tuple(dict.fromkeys([*unsound(flags, segments), *_unanswerable(flags), *_planless(flags, plans)]))
 
 
 def segments_of(flag: Flag, segments: Mapping[str, Condition]) -> dict[str, Condition]:
@@ -86,6 +87,17 @@ def _unmet(path: Path, prerequisite: Prerequisite, flags: Mapping[str, Flag]) ->
             f"expected a variant of {prerequisite.flag}: {either(map(repr, names))}{hint(prerequisite.variant, names)}"
         )
         yield Problem((*path, "variant"), f"found {say(prerequisite.variant)}, {words}")
+
+
+def _planless(flags: Flags, plans: Plans) -> Iterator[Problem]:
+    """Name the plans that are not there."""
+    for key, flag in flags.items():
+        for environment, resolved in _everywhere(flag):
+            if isinstance(resolved.plan, str) and resolved.plan not in plans:
+                words = f"expected {_one_of(plans)}{hint(resolved.plan, sorted(plans))}"
+                yield Problem(
+                    _place(key, resolved, environment, "plan"), f"found the plan {say(resolved.plan)}, {words}"
+                )
 
 
 def _one_of(known: Mapping[str, object]) -> str:

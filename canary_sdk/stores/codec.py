@@ -3,8 +3,10 @@
     kind             key                      fields
     "flag"           flag key                 the flag, in the words of the configuration
     "segment"        name                     the segment, in the same words
+    "plan"           name                     the plan, in the same words
     "auto_rollback"  "default"                the section of that name, complete
     "breaker"        environment/flag key     `Breaker.to_dict`
+    "rollout"        environment/flag key     `Rollout.to_dict`
 
 The text is JSON, one object {"fields": {...}, "format": 1}, canonical (sorted keys, no blanks, no NaN), so that equal
 values are equal text. A format that is newer than ours is refused, for reading and for overwriting: during an upgrade
@@ -27,18 +29,20 @@ from canary_sdk.core.config import (
     parse_auto_rollback,
     parse_declaration,
     parse_flag,
+    parse_plan_template,
     parse_segment,
 )
 from canary_sdk.core.fields import differences, merged, patched
 from canary_sdk.core.reading import mapping
+from canary_sdk.core.rollout import Rollout
 from canary_sdk.errors import ConfigError, Problem, StoreError
 from canary_sdk.ports import Change, StoredFlag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from canary_sdk.core.breaker import AutoRollback
-    from canary_sdk.core.config import Declaration, FlagDeclaration, SegmentDeclaration
+    from canary_sdk.core.config import Declaration, FlagDeclaration, PlanDeclaration, SegmentDeclaration
     from canary_sdk.core.fields import Fields
     from canary_sdk.ports import Document, Snapshot
 
@@ -47,15 +51,17 @@ FORMAT: Final = 1
 
 FLAG: Final = "flag"
 SEGMENT: Final = "segment"
+PLAN: Final = "plan"
 AUTO_ROLLBACK: Final = "auto_rollback"
 BREAKER: Final = "breaker"
+ROLLOUT: Final = "rollout"
 
 DEFAULT: Final = "default"
 """The key of the one `auto_rollback` document."""
 
 
-def breaker_key(environment: str, flag_key: str) -> str:
-    """Return the key of a breaker's document. A flag key holds no slash, so the last one is the border."""
+def state_key(environment: str, flag_key: str) -> str:
+    """Return the key of a breaker's or a rollout's document. No flag key holds a slash, so the last is the border."""
     return f"{environment}/{flag_key}"
 
 
@@ -109,6 +115,15 @@ def decode_segment(document: Document) -> SegmentDeclaration | None:
         _damaged(document, error)
 
 
+def decode_plan(document: Document) -> PlanDeclaration | None:
+    """Read a shared plan as it holds now; None if it was deleted. Raises `StoreError`."""
+    fields = decode(document).fields
+    try:
+        return None if fields is None else parse_plan_template(document.key, fields)
+    except ConfigError as error:
+        _damaged(document, error)
+
+
 def stored_flag(document: Document) -> StoredFlag | None:
     """Read a flag's document as it is kept; None if the flag was deleted, and with the reason if it cannot be read."""
     try:
@@ -133,7 +148,7 @@ def section(kind: str, key: str, fields: Fields) -> dict[str, Any]:
     return {AUTO_ROLLBACK: fields} if kind == AUTO_ROLLBACK else {_SECTIONS[kind]: {key: fields}}
 
 
-_SECTIONS: Final[Mapping[str, str]] = {FLAG: "flags", SEGMENT: "segments"}
+_SECTIONS: Final[Mapping[str, str]] = {FLAG: "flags", SEGMENT: "segments", PLAN: "plans"}
 """Where the documents of a kind stand in a configuration, by their keys."""
 
 
@@ -166,6 +181,8 @@ def _declared(declaration: Declaration) -> Iterator[tuple[str, str, Fields]]:
         yield FLAG, key, patched(flag.fields, {})
     for key, segment in declaration.segments.items():
         yield SEGMENT, key, segment.fields
+    for key, plan in declaration.plans.items():
+        yield PLAN, key, plan.fields
     if declaration.auto_rollback is not None:
         yield AUTO_ROLLBACK, DEFAULT, auto_rollback_fields(declaration.auto_rollback)
 
@@ -255,6 +272,36 @@ _BREAKER: Final[Mapping[str, Any]] = {
     "killed_at": int | float | None,
 }
 """What the fields of a breaker must be; its state is checked by the breaker itself."""
+
+
+# --- rollouts ---
+
+
+def encode_rollout(rollout: Rollout) -> str:
+    """Return the body of a rollout's document."""
+    return _seal({"fields": rollout.to_dict()})
+
+
+def decode_rollout(document: Document) -> Rollout:
+    """Read a rollout's document. Raises `StoreError`, also where it speaks of another flag than its key does."""
+    try:
+        rollout = Rollout.from_dict(mapping(_unseal(document).get("fields")))
+    except (LookupError, TypeError, ValueError) as error:
+        _damaged(document, error)
+    if rollout.flag_key != document.key.rpartition("/")[2]:
+        _damaged(document, f"it belongs to {rollout.flag_key!r}")
+    return rollout
+
+
+DECODERS: Final[Mapping[str, Callable[[Document], Any]]] = {
+    FLAG: decode_flag,
+    SEGMENT: decode_segment,
+    PLAN: decode_plan,
+    AUTO_ROLLBACK: decode_policy,
+    BREAKER: decode_breaker,
+    ROLLOUT: decode_rollout,
+}
+"""How the documents of each kind are read; None for what was deleted."""
 
 
 # --- the envelope ---

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
 from canary_sdk.core.references import dangling, unsound
 from canary_sdk.errors import ConfigError, StoreError
@@ -12,10 +13,10 @@ from canary_sdk.stores import codec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from canary_sdk.core.config import FlagDeclaration, SegmentDeclaration
+    from canary_sdk.core.config import FlagDeclaration, PlanDeclaration, SegmentDeclaration
     from canary_sdk.ports import Change, Snapshot
 
-    Declared = tuple[dict[str, FlagDeclaration], dict[str, SegmentDeclaration]]
+    Declared = tuple[dict[str, FlagDeclaration], dict[str, SegmentDeclaration], dict[str, PlanDeclaration]]
 
 
 def check_references(snapshot: Snapshot, changes: Iterable[Change]) -> None:
@@ -28,18 +29,17 @@ def check_references(snapshot: Snapshot, changes: Iterable[Change]) -> None:
 
 
 def _readable(documents: Iterable[Document]) -> Declared:
-    """Return the flags and segments that can be read."""
-    flags: dict[str, FlagDeclaration] = {}
-    segments: dict[str, SegmentDeclaration] = {}
+    """Return the flags, segments and plans that can be read."""
+    found: Declared = ({}, {}, {})
     for document in documents:
-        try:
-            if document.kind == codec.FLAG and (flag := codec.decode_flag(document)):
-                flags[document.key] = flag
-            elif document.kind == codec.SEGMENT and (segment := codec.decode_segment(document)):
-                segments[document.key] = segment
-        except StoreError:
-            continue
-    return flags, segments
+        if document.kind in _KINDS:
+            with suppress(StoreError):
+                if (value := codec.DECODERS[document.kind](document)) is not None:
+                    found[_KINDS.index(document.kind)][document.key] = value
+    return found
+
+
+_KINDS: Final = (codec.FLAG, codec.SEGMENT, codec.PLAN)
 
 
 def take_out_unsound(

@@ -6,6 +6,7 @@ is made by halves.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from canary_sdk.core.breaker import AutoRollback
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from canary_sdk.core.breaker import Breaker
-    from canary_sdk.core.config import FlagDeclaration, SegmentDeclaration
+    from canary_sdk.core.config import PlanDeclaration
     from canary_sdk.core.fields import Fields
-    from canary_sdk.ports import FlagStore, HistoryRow, Snapshot, Stamp, StoredFlag
+    from canary_sdk.core.flags import Flag
+    from canary_sdk.ports import Document, FlagStore, HistoryRow, Snapshot, Stamp, StoredFlag
 
     Amend = Callable[[Held, int], Held]
 
@@ -55,35 +57,26 @@ class DocumentRepository:
     def load(self) -> Stored:
         """Decode everything; what cannot be decoded is named in `damaged` and left out."""
         snapshot = self._store.load()
-        flags: dict[str, FlagDeclaration] = {}
-        segments: dict[str, SegmentDeclaration] = {}
-        breakers: dict[str, Breaker] = {}
+        found: dict[str, dict[str, Any]] = {kind: {} for kind in codec.DECODERS}
         damaged: dict[str, str] = {}
-        policy = AutoRollback()
-        for document in snapshot.documents:
+        for document in filter(self._is_ours, snapshot.documents):
             try:
-                match document.kind:
-                    case codec.FLAG:
-                        if flag := codec.decode_flag(document):
-                            flags[document.key] = flag
-                    case codec.SEGMENT:
-                        if segment := codec.decode_segment(document):
-                            segments[document.key] = segment
-                    case codec.AUTO_ROLLBACK:
-                        policy = codec.decode_policy(document) or policy
-                    case codec.BREAKER if document.key.startswith(f"{self._environment}/"):
-                        breaker = codec.decode_breaker(document)
-                        breakers[breaker.flag_key] = breaker
+                value = codec.DECODERS[document.kind](document)
             except CanaryError as error:
                 damaged[f"{document.kind} {document.key}"] = str(error)
-        take_out_unsound(flags, segments, damaged)
+                continue
+            if value is not None:
+                found[document.kind][document.key.rpartition("/")[2]] = value
+        take_out_unsound(found[codec.FLAG], found[codec.SEGMENT], damaged)
+        plans = found[codec.PLAN]
         return Stored(
             snapshot.version,
-            {key: flag.for_environment(self._environment) for key, flag in flags.items()},
-            policy,
-            breakers,
+            {key: _planned(flag.for_environment(self._environment), plans) for key, flag in found[codec.FLAG].items()},
+            found[codec.AUTO_ROLLBACK].get(codec.DEFAULT, AutoRollback()),
+            found[codec.BREAKER],
             damaged,
-            {key: segment.condition for key, segment in segments.items()},
+            {key: segment.condition for key, segment in found[codec.SEGMENT].items()},
+            found[codec.ROLLOUT],
         )
 
     def flags(self) -> Mapping[str, StoredFlag]:
@@ -172,7 +165,7 @@ class DocumentRepository:
     def save_breakers(self, breakers: Mapping[str, Breaker], stamp: Stamp) -> int:
         """Store the state of breakers, whatever was there."""
         changes = [
-            Change(codec.BREAKER, codec.breaker_key(self._environment, key), codec.encode_breaker(breaker))
+            Change(codec.BREAKER, codec.state_key(self._environment, key), codec.encode_breaker(breaker))
             for key, breaker in breakers.items()
         ]
         return self._store.commit(changes, actor=stamp.actor, reason=stamp.reason, at=stamp.at)
@@ -182,6 +175,12 @@ class DocumentRepository:
         self._store.close()
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _is_ours(self, document: Document) -> bool:
+        """Tell whether it is of a kind that is read, and for this environment."""
+        if document.kind in {codec.BREAKER, codec.ROLLOUT}:
+            return document.key.startswith(f"{self._environment}/")
+        return document.kind in codec.DECODERS
 
     def _amend(self, kind: str, key: str, amend: Amend, stamp: Stamp, *, expected: int | None = None) -> int:
         """Change one document to what `amend` makes of it and its revision; return the revision afterwards."""
@@ -222,3 +221,11 @@ class DocumentRepository:
         if held.fields is None:
             raise UnknownFlag(flag_key, self.flags())
         return held.fields
+
+
+def _planned(flag: Flag, plans: Mapping[str, PlanDeclaration]) -> Flag:
+    """Return the flag with its plan in the place of the plan's name."""
+    if not isinstance(flag.plan, str):
+        return flag
+    shared = plans.get(flag.plan)
+    return replace(flag, plan=shared.plan if shared else None)

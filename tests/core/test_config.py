@@ -177,8 +177,8 @@ def test_fields_are_copied() -> None:
 # --- mistakes ---
 
 FLAG_KEYS: Final = (
-    "candidate, created, default, description, enabled, environments, expires, maximum, minimum, owner, prerequisites, "
-    "rollout, rules, salt, slos, soft, tags, targets, type or variants"
+    "candidate, created, default, description, enabled, environments, expires, maximum, minimum, owner, plan, "
+    "prerequisites, rollout, rules, salt, slos, soft, tags, targets, type or variants"
 )
 PERCENT: Final = "expected a percentage from 0 to 100 with at most three decimals: 5, 0.125 or '5%'"
 DURATION: Final = (
@@ -208,12 +208,12 @@ def condition(text: str) -> str:
 
 MISTAKES: Final[list[tuple[str, list[str]]]] = [
     # the outermost level
-    ("[flag.a]", ["flag: unknown key, expected auto_rollback, flags or segments; did you mean 'flags'?"]),
+    ("[flag.a]", ["flag: unknown key, expected auto_rollback, flags, plans or segments; did you mean 'flags'?"]),
     (
         "[auto-rollback]",
-        ["auto-rollback: unknown key, expected auto_rollback, flags or segments; did you mean 'auto_rollback'?"],
+        ["auto-rollback: unknown key, expected auto_rollback, flags, plans or segments; did you mean 'auto_rollback'?"],
     ),
-    ("title = 1", ["title: unknown key, expected auto_rollback, flags or segments"]),
+    ("title = 1", ["title: unknown key, expected auto_rollback, flags, plans or segments"]),
     ("flags = []", ["flags: found a list, expected a table"]),
     ("auto_rollback = true", ["auto_rollback: found true, expected a table"]),
     # a flag
@@ -226,7 +226,10 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
     ("[flags.a]\npercent = 5", [f"flags.a.percent: unknown key, expected {FLAG_KEYS}; did you mean 'rollout'?"]),
     ("[flags.a]\nEnabled = true", [f"flags.a.Enabled: unknown key, expected {FLAG_KEYS}; did you mean 'enabled'?"]),
     ("[flags.a]\nslo = []", [f"flags.a.slo: unknown key, expected {FLAG_KEYS}; did you mean 'slos'?"]),
-    ("[flags.a.plan]\nstages = []", [f"flags.a.plan: unknown key, expected {FLAG_KEYS}"]),
+    (
+        "[flags.a.plan]\nstages = []",
+        ["flags.a.plan.stages: found a list, expected a list of at least one stage: { percent = 5, bake = '60m' }"],
+    ),
     ("[flags.a]\ndescription = 5", ["flags.a.description: found 5, expected a string"]),
     (
         "[flags.a]\ntype = 'bool'",
@@ -329,8 +332,8 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
         [
             (
                 "flags.a.environments.s.environments: unknown key, expected candidate, created, default, description, "
-                "enabled, expires, maximum, minimum, owner, prerequisites, rollout, rules, salt, slos, soft, tags, "
-                "targets or variants"
+                "enabled, expires, maximum, minimum, owner, plan, prerequisites, rollout, rules, salt, slos, soft, "
+                "tags, targets or variants"
             )
         ],
     ),
@@ -671,7 +674,37 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
         "[segments.s]\nif = {attribute='a', equals=1}\ndescription = 5",
         ["segments.s.description: found 5, expected a string"],
     ),
-    ("[segment.s]", ["segment: unknown key, expected auto_rollback, flags or segments; did you mean 'segments'?"]),
+    # plans
+    (
+        "[plans.careful]\nstages = [{ percent = 5, bake = '60m' }, { percent = 100, bak = '1h' }]\nwarm_up = '1m'",
+        [
+            (
+                "plans.careful.stages.1.bak: unknown key, expected approval, bake, deadline, percent, slos or soft; "
+                "did you mean 'bake'?"
+            ),
+            "plans.careful.stages.1.bake: found nothing, expected it to be there",
+            (
+                "plans.careful.warm_up: unknown key, expected baseline, blackout, four_eyes, fresh, holdback, "
+                "interval, on_deadline, parallel, stages, start, warmup or watch; did you mean 'warmup'?"
+            ),
+        ],
+    ),
+    ("[plans.'a b']\nstages = [{ percent = 100, bake = '1h' }]", [f"plans.a b: found the name 'a b', {NAME}"]),
+    ("[flags.a]\nplan = 5", ["flags.a.plan: found 5, expected a table or the name of a plan"]),
+    ("[flags.a]\nplan = 'a b'", [f"flags.a.plan: found the name 'a b', {NAME}"]),
+    (
+        "[flags.a.environments.s.plan]\nstages = [{ percent = 50, bake = '1h' }]",
+        [
+            (
+                "flags.a.environments.s.plan.stages.0.percent: found 50, expected 100 in the last stage: "
+                "what nobody baked cannot be promoted"
+            )
+        ],
+    ),
+    (
+        "[segment.s]",
+        ["segment: unknown key, expected auto_rollback, flags, plans or segments; did you mean 'segments'?"],
+    ),
     # auto_rollback
     ("[auto_rollback]\ninterval = '30 sec'", [f"auto_rollback.interval: found '30 sec', {DURATION}"]),
     ("[auto_rollback]\ninterval = 0", [f"auto_rollback.interval: found 0, {DURATION}"]),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from canary_sdk.core.blackout import DAY_MIN, WEEK_MIN, parse_blackout
 from canary_sdk.core.feasibility import check_plan, expected_samples, samples_needed
-from canary_sdk.core.plan import Plan, Stage, parse_plan, parse_plans, plan_fields, plan_reader
+from canary_sdk.core.plan import Plan, Stage, parse_plan, plan_fields, read_plan
 from canary_sdk.core.slo import parse_slo
 from canary_sdk.errors import ConfigError
 
@@ -191,26 +191,16 @@ def plan_names() -> list[str]:
 # --- plans that are shared ---
 
 
-def test_flags_share_plans_by_name() -> None:
-    """A flag's plan is a table of its own or the name of one that is shared, and a wrong name is guessed at."""
-    plans = parse_plans({"careful": tomllib.loads(CLASSIC), "quick": a_plan()})
-    reader = plan_reader(plans)
-    assert (reader("careful"), reader(a_plan())) == (read(CLASSIC), plans["quick"])
-    with pytest.raises(
-        ValueError, match="found the plan 'carefull', expected careful or quick; did you mean 'careful'"
-    ):
-        reader("carefull")
-    with pytest.raises(ValueError, match="expected 'quick'"):
-        plan_reader({"quick": plans["quick"]})("slow")
-    with pytest.raises(ValueError, match="expected a table"):
-        plan_reader({})("careful")
-
-
-def test_a_mistake_in_a_shared_plan_has_its_name() -> None:
-    """The path begins with the plan's name, so that its line can be found."""
-    with pytest.raises(ConfigError) as caught:
-        parse_plans({"quick": a_plan({"percent": 100, "bake": 0})})
-    assert [problem.path for problem in caught.value.problems] == [("quick", "stages", "0", "bake")]
+def test_a_plan_of_a_flag_is_a_table_or_a_name() -> None:
+    """A flag's plan is a table of its own, kept in canonical form, or the name of one that is declared anywhere."""
+    assert read_plan("careful") == "careful"
+    assert read_plan({"stages": [{"percent": "100%", "bake": "1h"}]}) == {
+        "stages": [{"percent": 100.0, "bake": 3600.0}]
+    }
+    with pytest.raises(ValueError, match="found the name 'no name', expected"):
+        read_plan("no name")
+    with pytest.raises(ConfigError, match=r"stages\.0\.bake"):
+        read_plan(a_plan({"percent": 100, "bake": 0}))
 
 
 # --- blackout windows ---

@@ -16,7 +16,7 @@ from canary_sdk.core.references import MOST_STEPS, dangling
 def problems_of(data: dict[str, Any]) -> list[str]:
     """Return what refers in vain, as printed."""
     declared = parse_declaration(data)
-    return [str(problem) for problem in dangling(declared.flags, declared.segments)]
+    return [str(problem) for problem in dangling(declared.flags, declared.segments, declared.plans)]
 
 
 def requiring(*others: str, variant: str = "on") -> dict[str, Any]:
@@ -30,6 +30,7 @@ def within(*others: str) -> dict[str, Any]:
 
 
 TEST: Final = {"if": {"attribute": "a", "equals": 1}}
+PLAN: Final = {"stages": [{"percent": 100, "bake": "1h"}]}
 RULE: Final = {"if": {"all": [{"segment": "staff"}, {"not": {"segment": "guests"}}]}, "serve": "on"}
 
 
@@ -102,6 +103,21 @@ RULE: Final = {"if": {"all": [{"segment": "staff"}, {"not": {"segment": "guests"
                 "segments.a.if: found a circle: a → b → a, expected none",
                 "segments.b.if: found a circle: b → a → b, expected none",
             ],
+        ),
+        # plans
+        ({"flags": {"a": {"plan": "careful"}}, "plans": {"careful": PLAN}}, []),
+        (
+            {"flags": {"a": {"plan": "carefull"}}, "plans": {"careful": PLAN}},
+            [
+                (
+                    "flags.a.plan: found the plan 'carefull', expected one that is declared: careful; "
+                    "did you mean 'careful'?"
+                )
+            ],
+        ),
+        (
+            {"flags": {"a": {"environments": {"s": {"plan": "careful"}}}}},
+            ["flags.a.environments.s.plan: found the plan 'careful', expected none: there are none"],
         ),
     ],
 )

@@ -86,7 +86,7 @@ def test_a_deleted_document_holds_nothing() -> None:
 
 def test_breaker_comes_back() -> None:
     """A breaker is read from its own document as the same value."""
-    key = codec.breaker_key("eu/production", "new-checkout")
+    key = codec.state_key("eu/production", "new-checkout")
     assert codec.decode_breaker(a_document(codec.BREAKER, key, codec.encode_breaker(TRIPPED))) == TRIPPED
 
 

@@ -63,6 +63,29 @@ def nested(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 CONDITIONS: Final = nested(TESTS | st.sampled_from(SEGMENTS).map(lambda name: {"segment": name}))
 
 
+STAGES: Final = st.fixed_dictionaries(
+    {"percent": st.just(100), "bake": st.floats(1, 1e6)},
+    optional={
+        "slos": st.lists(st.sampled_from(["p95 < 500ms", "errors<1%"]), unique=True),
+        "soft": st.just(["p50 < 100ms"]),
+        "approval": st.lists(FILLED, max_size=2, unique=True),
+        "deadline": st.just("6h"),
+    },
+)
+PLANS: Final = st.fixed_dictionaries(
+    {"stages": STAGES.map(lambda last: [{"percent": 5, "bake": "1h"}, last])},
+    optional={
+        "holdback": st.sampled_from([0, 0.125, "5%"]),
+        "baseline": st.just("10m"),
+        "blackout": st.just(["Fri 16:00-Mon 08:00 Europe/Berlin"]),
+        "start": st.floats(0, 1e10),
+        "four_eyes": st.booleans(),
+        "parallel": st.integers(1, 9),
+        "on_deadline": st.sampled_from(["hold", "abort"]),
+    },
+)
+
+
 @st.composite
 def flags(draw: st.DrawFn) -> dict[str, Any]:
     """Draw a flag with everything that a flag can have."""
@@ -80,6 +103,7 @@ def flags(draw: st.DrawFn) -> dict[str, Any]:
         "salt": FILLED,
         "slos": st.lists(st.sampled_from(["p95 < 500ms", "errors<1%", "call.p99 < 1s"]), unique=True),
         "rules": st.lists(rules, max_size=2, unique_by=repr),
+        "plan": PLANS | st.just("shared"),
     }
     if kind == "boolean":
         optional["targets"] = st.fixed_dictionaries({}, optional={"on": st.lists(FILLED, max_size=2, unique=True)})
@@ -96,6 +120,7 @@ CONFIGURATIONS: Final = st.fixed_dictionaries(
         "segments": st.fixed_dictionaries(
             {name: st.fixed_dictionaries({"if": nested(TESTS)}, optional={"description": TEXT}) for name in SEGMENTS}
         ),
+        "plans": st.fixed_dictionaries({"shared": PLANS}),
     },
     optional={
         "auto_rollback": st.fixed_dictionaries(
