@@ -1,4 +1,4 @@
-"""Turns finished units and calls into counters: takes them from the rings, one arm for each flag they met.
+"""Turns finished units and calls into counters: takes them from the rings, an arm and a trial for each flag they met.
 
 Units that are still open are kept, and counted against latency limits as their age crosses them, so that a request
 which hangs is seen hanging. Work is cut into small pieces with a pause between, so that no other thread waits long for
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from canary_sdk.core.evaluation import Role
 from canary_sdk.measure.sketch import bin_of
 from canary_sdk.ports import Ended
 from canary_sdk.runtime.scope import ABORTED, FAILED, UNDECIDED, Request
@@ -20,14 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from canary_sdk.clock import Clock
-    from canary_sdk.core.evaluation import Role
+    from canary_sdk.core.evaluation import Evaluation
     from canary_sdk.core.slo import Of
     from canary_sdk.measure.arena import Arena
     from canary_sdk.measure.arm import Arm
+    from canary_sdk.measure.trial import Trial
     from canary_sdk.runtime.scope import Unit, Units
 
     Limits = Mapping[tuple[str, Of], tuple[float, ...]]
-    Progress = dict[str, int]
+    Progress = dict[str | Trial, int]
+    """What an open unit was counted for already: how many limits of a flag's arm, and whether in its trial."""
 
 PIECE: Final = 256
 """Records folded before other threads are let in."""
@@ -50,6 +53,7 @@ class Folder:
         self._open: deque[tuple[Unit, Progress]] = deque()
         self._arms: dict[tuple[str, Role, Of], Arm] = {}
         self._limits: Limits = {}
+        self._trials: Mapping[str, Trial] = {}
         self._let_go = 0
 
     @property
@@ -67,6 +71,10 @@ class Folder:
         self._limits = limits
         self._arms.clear()
 
+    def count_for(self, trials: Mapping[str, Trial]) -> None:
+        """Count for the sequential judge in these trials from now on, by flag key."""
+        self._trials = trials
+
     def arm(self, flag_key: str, role: Role, of: Of) -> Arm:
         """Return the arm that counts one side of a flag; entered into the arena at first sight."""
         name = (flag_key, role, of)
@@ -77,6 +85,8 @@ class Folder:
 
     def fold(self) -> None:
         """Count everything that has finished since the last time."""
+        for trial in self._trials.values():
+            trial.refresh()
         self._piecewise(len(self._open), self._fold_open)
         self._piecewise(self._units.capacity, self._fold_new)
         self._piecewise(self._calls.capacity, self._fold_calls)
@@ -132,9 +142,14 @@ class Folder:
         return True
 
     def _watch_age(self, unit: Unit, age_s: float, progress: Progress) -> None:
-        for flag_key, (evaluation, _) in list(unit.items()):
+        for flag_key, (evaluation, key) in list(unit.items()):
             arm = self.arm(flag_key, evaluation.role, "unit")
             progress[flag_key] = arm.overdue(age_s, progress.get(flag_key, 0))
+            trial = self._trial(evaluation)
+            if trial is not None and trial not in progress:
+                is_candidate = evaluation.role is Role.CANDIDATE
+                if trial.overdue(key, unit.started, age_s, is_candidate=is_candidate):
+                    progress[trial] = 1
 
     def _count(self, unit: Unit, progress: Progress) -> None:
         response_start_s = unit.responded - unit.started if unit.responded else 0.0
@@ -142,7 +157,7 @@ class Folder:
         index = bin_of(duration_s)
         error = unit.outcome == FAILED or (unit.outcome == UNDECIDED and unit.status >= SERVER_ERROR)
         marks = list(unit.items())
-        for flag_key, (evaluation, _) in marks:
+        for flag_key, (evaluation, key) in marks:
             arm = self.arm(flag_key, evaluation.role, "unit")
             counted = progress.get(flag_key, 0)
             if unit.outcome == ABORTED and not counted:
@@ -156,7 +171,22 @@ class Folder:
                     response_start_s=response_start_s,
                     stream=unit.streamed,
                 )
+            trial = None if unit.outcome == ABORTED else self._trial(evaluation)
+            if trial is not None:
+                trial.count(
+                    key,
+                    unit.started,
+                    duration_s,
+                    index,
+                    is_candidate=evaluation.role is Role.CANDIDATE,
+                    error=error,
+                    is_counted=trial in progress,
+                )
         if self._source.observe is not None:
             aborted, is_request = unit.outcome == ABORTED, type(unit) is Request
             ended = Ended(duration_s, error, aborted, is_request, unit.status, unit.route)
             self._source.observe([evaluation for _, (evaluation, _) in marks], ended)
+
+    def _trial(self, evaluation: Evaluation) -> Trial | None:
+        """Return where this answer is compared, if the split gave it and anybody compares."""
+        return None if evaluation.role is Role.APART else self._trials.get(evaluation.flag_key)

@@ -1,0 +1,101 @@
+"""What units of work add to the trial of a flag: who counts, once, and one that hangs while it hangs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from canary_sdk.core.evaluation import Evaluation, Reason, Role
+from canary_sdk.measure.arena import Arena
+from canary_sdk.measure.trial import BASELINE, CANDIDATE, ERRORS, UNITS, Mode, Published, cells_of
+from canary_sdk.runtime.fold import Folder
+from canary_sdk.runtime.scope import ABORTED, FAILED, Unit, Units
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from canary_sdk.testing import ManualClock
+
+EDGES = ((0.5,),)
+
+
+class Host:
+    """The counting half of one process, with one flag on trial since now."""
+
+    def __init__(self, clock: ManualClock, path: Path) -> None:
+        self.clock = clock
+        self.arena = Arena(path, clock=clock)
+        self.units = Units(clock, lambda: None)
+        self.units.warm_up()
+        self.folder = Folder(self.units, self.arena, clock)
+        trial = self.arena.trial("checkout")
+        assert trial is not None
+        self.trial = trial
+        trial.publish(Published(mode=Mode.JUDGING, candidate=EDGES, baseline=EDGES), is_new_stage=True)
+        self.folder.count_for({"checkout": trial})
+
+    def open(self, role: Role, key: str = "user-1") -> Unit:
+        """Open a unit that meets the flag on this side."""
+        unit = self.units.open()
+        unit["checkout"] = Evaluation("checkout", None, "", Reason.SPLIT, role), key
+        return unit
+
+    def cells(self, side: int) -> tuple[int, ...]:
+        """Return who was within the limit, and who over it."""
+        return cells_of(self.arena.read_trial(self.trial), side, (2,))[0]
+
+    def ended(self, side: int) -> tuple[int, int]:
+        """Return how many units ended, and how many of them failed."""
+        words = self.arena.read_trial(self.trial)
+        return words[UNITS + side], words[ERRORS + side]
+
+
+@pytest.fixture
+def host(clock: ManualClock, tmp_path: Path) -> Iterator[Host]:
+    """A process that counts."""
+    host = Host(clock, tmp_path / "a.arena")
+    yield host
+    host.arena.close()
+
+
+def test_each_arm_counts_on_its_side_and_nobody_else_does(host: Host) -> None:
+    """Cells, ends and failures; what was decided apart from the split and what was aborted is left out."""
+    host.open(Role.CANDIDATE, "a").finish(host.clock.monotonic() + 0.9, FAILED)
+    host.open(Role.BASELINE, "b").finish(host.clock.monotonic() + 0.1)
+    host.open(Role.BASELINE, "c").finish(host.clock.monotonic() + 0.2)
+    host.open(Role.APART, "d").finish(host.clock.monotonic() + 0.9)
+    host.open(Role.BASELINE, "e").finish(host.clock.monotonic() + 0.1, ABORTED)
+    host.folder.fold()
+    assert (host.cells(CANDIDATE), host.ended(CANDIDATE)) == ((0, 1), (1, 1))
+    assert (host.cells(BASELINE), host.ended(BASELINE)) == ((2, 0), (2, 0))
+
+
+def test_a_unit_that_hangs_is_over_the_limit_once(host: Host) -> None:
+    """It is there as its age crosses the last edge, and ends in no other cell."""
+    unit = host.open(Role.CANDIDATE)
+    host.clock.advance(0.4)
+    host.folder.fold()
+    assert host.cells(CANDIDATE) == (0, 0)
+    for _ in range(3):
+        host.clock.advance(0.2)
+        host.trial.next_batch()
+        host.folder.fold()
+        assert (host.cells(CANDIDATE), host.ended(CANDIDATE)) == ((0, 1), (0, 0))
+    unit.finish(host.clock.monotonic(), FAILED)
+    host.trial.next_batch()
+    host.folder.fold()
+    assert (host.cells(CANDIDATE), host.ended(CANDIDATE)) == ((0, 1), (1, 1))
+
+
+def test_new_terms_hold_from_the_next_fold_on(host: Host) -> None:
+    """What another process of the host publishes is looked at before anything is counted."""
+    other = Arena(host.arena.path, clock=host.clock)
+    theirs = other.trial("checkout")
+    assert theirs is not None
+    theirs.publish(Published(mode=Mode.JUDGING, candidate=EDGES, baseline=((1.0,),)), is_new_stage=True)
+    host.open(Role.BASELINE).finish(host.clock.monotonic() + 0.9)
+    host.folder.fold()
+    assert host.cells(BASELINE) == (1, 0)
+    other.close()
