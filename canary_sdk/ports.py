@@ -40,18 +40,31 @@ class Document:
 class Change:
     """One wanted change; `body` None deletes.
 
-    `expected` is the revision that must be current: 0 for "must not exist", None for "whatever is there".
+    `expected` is the revision that must be current: 0 for "must not exist", None for "whatever is there". A `quiet` one
+    is for what changes every few seconds: it counts the revision up like any other, but leaves no audit row and the
+    store's version as it is, so that nobody is woken by it.
     """
 
     kind: str
     key: str
     body: str | None
     expected: int | None = None
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JournalLine:
+    """One line of the journal of `key`, written at a wall time; the store numbers it, `id` is 0 until it has."""
+
+    key: str
+    at: float
+    text: str
+    id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All documents at one version of the store."""
+    """All documents at one moment, and the version of the store then; quiet changes do not tell in the version."""
 
     version: int
     documents: tuple[Document, ...]
@@ -88,16 +101,28 @@ class FlagStore(Protocol):
     def load(self) -> Snapshot:
         """Return every document at one version."""
 
-    def commit(self, changes: Sequence[Change], *, actor: str, reason: str, at: float) -> int:
-        """Apply all changes or none, write one audit row a real change, and return the version afterwards.
+    def commit(
+        self,
+        changes: Sequence[Change],
+        *,
+        actor: str,
+        reason: str,
+        at: float,
+        journal: Sequence[JournalLine] = (),
+    ) -> int:
+        """Apply all changes and append the lines of the journal, or nothing; return the version afterwards.
 
-        A change whose body equals the stored one writes nothing. Raises `StaleWrite` when an `expected` does not hold.
+        Each real change that is not quiet leaves one audit row; one whose body equals the stored one writes nothing.
+        Raises `StaleWrite` when an `expected` does not hold.
         """
 
     def audit(
         self, *, kind: str | None = None, key: str | None = None, until: int | None = None, limit: int = 100
     ) -> tuple[AuditRow, ...]:
         """Return the newest audit rows first, of those whose id is at most `until`."""
+
+    def journal(self, key: str, *, after: int = 0, limit: int = 1_000) -> tuple[JournalLine, ...]:
+        """Return the oldest lines of a key first, of those whose id is more than `after`; ids only grow."""
 
     def close(self) -> None:
         """Release what is held; idempotent."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from canary_sdk.errors import StoreError
-from canary_sdk.ports import Snapshot, Stamp
+from canary_sdk.ports import JournalLine, Snapshot, Stamp
 from canary_sdk.stores.revision import applied
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from canary_sdk.ports import AuditRow, Change
 
 MOST_AUDIT_ROWS: Final = 10_000
-"""Memory is bounded: the oldest rows beyond this are forgotten."""
+MOST_JOURNAL_LINES: Final = 50_000
+"""Memory is bounded: the oldest beyond these are forgotten."""
 
 
 class MemoryStore:
@@ -28,6 +30,8 @@ class MemoryStore:
         self._snapshot = Snapshot(0, ())
         self._audit: deque[AuditRow] = deque(maxlen=MOST_AUDIT_ROWS)
         self._rows = 0
+        self._journal: deque[JournalLine] = deque(maxlen=MOST_JOURNAL_LINES)
+        self._lines = 0
         self._closed = False
         self._lock = threading.Lock()
 
@@ -41,18 +45,29 @@ class MemoryStore:
             raise StoreError("this memory store is closed")
         return self._snapshot
 
-    def commit(self, changes: Sequence[Change], *, actor: str, reason: str, at: float) -> int:
-        """Apply all changes or none. Raises `StaleWrite`."""
+    def commit(
+        self,
+        changes: Sequence[Change],
+        *,
+        actor: str,
+        reason: str,
+        at: float,
+        journal: Sequence[JournalLine] = (),
+    ) -> int:
+        """Apply all changes and append the lines, or nothing. Raises `StaleWrite`."""
         with self._lock:
             before = self.load()
             documents = {(document.kind, document.key): document for document in before.documents}
             stamp = Stamp(actor, reason, at)
             written, rows = applied(documents, changes, stamp, version=before.version, rows=self._rows)
-            if rows:
-                self._audit.extend(rows)
-                self._rows += len(rows)
+            if written:
                 after = (documents | written).values()
-                self._snapshot = Snapshot(before.version + 1, tuple(document for document in after if document))
+                version = before.version + bool(rows)
+                self._snapshot = Snapshot(version, tuple(document for document in after if document))
+            self._audit.extend(rows)
+            self._rows += len(rows)
+            self._journal.extend(replace(line, id=self._lines + number) for number, line in enumerate(journal, 1))
+            self._lines += len(journal)
             return self._snapshot.version
 
     def audit(
@@ -68,6 +83,12 @@ class MemoryStore:
                 if row.id <= latest and kind in {None, row.kind} and key in {None, row.key}
             )
             return tuple(islice(wanted, max(limit, 0)))
+
+    def journal(self, key: str, *, after: int = 0, limit: int = 1_000) -> tuple[JournalLine, ...]:
+        """Return the oldest lines of a key first, of those whose id is more than `after`."""
+        with self._lock:
+            self.load()
+            return tuple(islice((each for each in self._journal if each.key == key and each.id > after), max(limit, 0)))
 
     def close(self) -> None:
         """Refuse everything from now on; idempotent."""

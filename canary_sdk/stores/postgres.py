@@ -1,12 +1,13 @@
 """A store in a PostgreSQL database, for all hosts that reach it. The only module that imports psycopg.
 
 Tables, in the first schema of the connection's search path: `canary_store` (one row: the schema's and the store's
-version), `canary_document` (kind, key -> body, revision), `canary_audit` (one row a real change). Commits lock the one
-row of `canary_store` first, so they follow one another and each sees all before it; a commit is acknowledged when the
-server has it on its disk, as far as the server's `synchronous_commit` says so.
+version), `canary_document` (kind, key -> body, revision), `canary_audit` (one row a real change), `canary_journal` (one
+row a line). Commits lock the one row of `canary_store` first, so they follow one another and each sees all before it; a
+commit is acknowledged when the server has it on its disk, as far as the server's `synchronous_commit` says so.
 
-Push: a commit notifies the channel `canary_changed` inside its transaction. The connection that reads listens there,
-and is asked whether its socket has something to say, without waiting. Whatever word is lost, polling makes good.
+Push: a commit that raises the version notifies the channel `canary_changed` inside its transaction. The connection that
+reads listens there, and is asked whether its socket has something to say, without waiting. Whatever word is lost,
+polling makes good.
 
 A server that stands still holds nobody for long: the server ends a statement, and this side gives up a connection, that
 says nothing for the timeout. What failed is not used again; the next use opens anew. A forked child never touches the
@@ -30,7 +31,7 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 
 from canary_sdk.errors import StoreError
-from canary_sdk.ports import AuditRow, Document, Snapshot, Stamp
+from canary_sdk.ports import AuditRow, Document, JournalLine, Snapshot, Stamp
 from canary_sdk.stores.revision import applied
 
 if TYPE_CHECKING:
@@ -71,6 +72,15 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         )
         """,
         "CREATE INDEX canary_audit_of_document ON canary_audit (kind, key, id)",
+    ),
+    (
+        """
+        CREATE TABLE canary_journal (
+            id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            key TEXT COLLATE "C" NOT NULL, at DOUBLE PRECISION NOT NULL, text TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX canary_journal_of_key ON canary_journal (key, id)",
     ),
 )
 """What leads from each schema version to the next. A row is never changed once it was released."""
@@ -147,17 +157,27 @@ class PostgresStore:
             version = self._database.checked(seen, rows[0] if rows else None)[0]
             return Snapshot(version, tuple(Document(*row[1:]) for row in rows if row[1] is not None))
 
-    def commit(self, changes: Sequence[Change], *, actor: str, reason: str, at: float) -> int:
-        """Apply all changes or none. Raises `StaleWrite`. Cost: a few round trips, however many the changes are."""
+    def commit(
+        self,
+        changes: Sequence[Change],
+        *,
+        actor: str,
+        reason: str,
+        at: float,
+        journal: Sequence[JournalLine] = (),
+    ) -> int:
+        """Apply all changes and append the lines, or nothing. Raises `StaleWrite`. Cost: a few round trips."""
         with self._writer.use() as sql, sql.transaction():
             seen = self._database.seen
             now = _first(sql, "SELECT version, audited FROM canary_store FOR UPDATE")
             version, audited = map(int, self._database.checked(seen, now))
             stamp = Stamp(actor, reason, at)
             written, rows = applied(_documents(sql, changes), changes, stamp, version=version, rows=audited)
+            if written or journal:
+                _write(sql, written)
+                _append(sql, journal)
             if not rows:
                 return version
-            _write(sql, written)
             _audit(sql, rows)
             sql.execute("UPDATE canary_store SET version = %s, audited = %s", (version + 1, rows[-1].id))
             sql.execute("SELECT pg_notify(%s, %s)", (CHANNEL, str(version + 1)))
@@ -175,6 +195,15 @@ class PostgresStore:
                 {"kind": kind, "key": key, "until": until, "limit": max(limit, 0)},
             )
             return tuple(AuditRow(*row) for row in rows)
+
+    def journal(self, key: str, *, after: int = 0, limit: int = 1_000) -> tuple[JournalLine, ...]:
+        """Return the oldest lines of a key first, of those whose id is more than `after`."""
+        with self._reader.use() as sql:
+            rows = sql.execute(
+                "SELECT key, at, text, id FROM canary_journal WHERE key = %s AND id > %s ORDER BY id LIMIT %s",
+                (key, after, max(limit, 0)),
+            )
+            return tuple(JournalLine(*row) for row in rows)
 
     def close(self) -> None:
         """Close both connections; idempotent. Using the store afterwards raises `StoreError`."""
@@ -206,6 +235,14 @@ def _write(sql: _Connection, written: dict[tuple[str, str], Document | None]) ->
             kept,
         )
         cursor.executemany("DELETE FROM canary_document WHERE kind = %s AND key = %s", gone)
+
+
+def _append(sql: _Connection, journal: Sequence[JournalLine]) -> None:
+    with sql.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO canary_journal (key, at, text) VALUES (%s, %s, %s)",
+            [(line.key, line.at, line.text) for line in journal],
+        )
 
 
 def _audit(sql: _Connection, rows: Sequence[AuditRow]) -> None:

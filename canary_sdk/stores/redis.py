@@ -1,17 +1,18 @@
 """A store in a Redis or Valkey database, for all hosts that reach it. The only module that imports redis.
 
-Keys, under a prefix (`canary`, or `?prefix=` of the URL): `canary:store` (a hash: format, version, newest audit row),
-`canary:document` (a hash: [kind, key] -> revision and body), `canary:audit` (a stream of the newest audit rows; the
-oldest beyond `MOST_AUDIT_ROWS` are forgotten). A commit watches the first and writes all three in one MULTI, or begins
-again if anybody was faster.
+Keys, under a prefix (`canary`, or `?prefix=` of the URL): `canary:store` (a hash: format, version, newest audit row,
+newest line), `canary:document` (a hash: [kind, key] -> revision and body), `canary:audit` (a stream of the newest audit
+rows; the oldest beyond `MOST_AUDIT_ROWS` are forgotten), `canary:journal` (a set of all that a journal is kept of), and
+`canary:journal:…` (a stream of lines for each of them). A commit watches the first and writes all of them in one MULTI,
+or begins again if anybody was faster.
 
 Durability is the server's. An acknowledged commit is in its memory; whether it outlives a crash depends on `appendonly`
 and `appendfsync`, and a failover loses what the replica had not got yet. The keys never expire, but a server that may
 evict (`maxmemory-policy allkeys-*`) can take them. Flags that must not be lost belong in PostgreSQL. One server, or one
 address that leads to the present primary: the keys are not made for a cluster.
 
-Push: a commit publishes on the channel `canary:changed`. Whoever asks for news gets a connection that subscribes to it
-and is looked at without waiting. Whatever word is lost, polling makes good.
+Push: a commit that raises the version publishes on the channel `canary:changed`. Whoever asks for news gets a
+connection that subscribes to it and is looked at without waiting. Whatever word is lost, polling makes good.
 
 A server that stands still holds nobody for longer than the timeout, and nothing is tried twice. A forked child never
 touches the connections of its parent. On failure every method raises `StoreError` with the server (without its
@@ -33,7 +34,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from canary_sdk.errors import StoreError
-from canary_sdk.ports import AuditRow, Document, Snapshot, Stamp
+from canary_sdk.ports import AuditRow, Document, JournalLine, Snapshot, Stamp
 from canary_sdk.stores.revision import applied
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class _State(NamedTuple):
 
     version: int
     audited: int
+    journalled: int
 
 
 class RedisStore:
@@ -96,6 +98,7 @@ class RedisStore:
         """Name the database; `timeout_s` is how long the server may say nothing. Raises `StoreError`."""
         self._redis, prefix = _client(url, timeout_s)
         self._store, self._documents, self._audit = f"{prefix}:store", f"{prefix}:document", f"{prefix}:audit"
+        self._journal = f"{prefix}:journal"
         self._channel = f"{prefix}:changed"
         self._ear = _Ear(self._redis, self._channel)
         place = self._redis.connection_pool.connection_kwargs
@@ -130,13 +133,24 @@ class RedisStore:
             version = self._checked(seen, found).version
             return Snapshot(version, tuple(_document(*each) for each in sorted(documents.items())))
 
-    def commit(self, changes: Sequence[Change], *, actor: str, reason: str, at: float) -> int:
-        """Apply all changes or none. Raises `StaleWrite`. Cost: three round trips, more where others write as well."""
+    def commit(
+        self,
+        changes: Sequence[Change],
+        *,
+        actor: str,
+        reason: str,
+        at: float,
+        journal: Sequence[JournalLine] = (),
+    ) -> int:
+        """Apply all changes and append the lines, or nothing. Raises `StaleWrite`.
+
+        Cost: three round trips, more where others write as well.
+        """
         stamp = Stamp(actor, reason, at)
         with self._explained(), self._redis.pipeline() as pipe:
             for _ in range(ATTEMPTS):
                 with suppress(exceptions.WatchError):
-                    return self._attempt(pipe, changes, stamp)
+                    return self._attempt(pipe, changes, journal, stamp)
         raise StoreError(f"{self.name}: {ATTEMPTS} times somebody else was faster; try again")
 
     def audit(
@@ -148,6 +162,15 @@ class RedisStore:
             wanted = (row for row in self._rows(until) if kind in {None, row.kind} and key in {None, row.key})
             return tuple(islice(wanted, max(limit, 0)))
 
+    def journal(self, key: str, *, after: int = 0, limit: int = 1_000) -> tuple[JournalLine, ...]:
+        """Return the oldest lines of a key first, of those whose id is more than `after`. Cost: two round trips."""
+        with self._explained():
+            self._checked(self._seen, self._redis.hgetall(self._store))
+            if limit < 1:
+                return ()
+            found: Any = self._redis.xrange(self._lines_of(key), f"({max(after, 0)}-0", "+", count=limit)
+            return tuple(_line(key, *each) for each in found)
+
     def close(self) -> None:
         """Close all connections; idempotent. Using the store afterwards raises `StoreError`."""
         self._closed = True
@@ -156,7 +179,7 @@ class RedisStore:
 
     # --- inside ---
 
-    def _attempt(self, pipe: Pipeline, changes: Sequence[Change], stamp: Stamp) -> int:
+    def _attempt(self, pipe: Pipeline, changes: Sequence[Change], journal: Sequence[JournalLine], stamp: Stamp) -> int:
         """Read, decide and write, unless somebody writes in between: then raise WatchError."""
         pipe.watch(self._store)  # type: ignore[no-untyped-call]
         state = self._checked(self._seen, pipe.hgetall(self._store))
@@ -173,12 +196,20 @@ class RedisStore:
             pipe.xadd(
                 self._audit, {"row": _text(_columns(row))}, id=f"{row.id}-0", maxlen=MOST_AUDIT_ROWS, approximate=False
             )
+        for number, line in enumerate(journal, state.journalled + 1):
+            pipe.sadd(self._journal, line.key)
+            pipe.xadd(self._lines_of(line.key), {"at": repr(line.at), "text": line.text}, id=f"{number}-0")
         if rows:
-            for name, value in (("format", FORMAT), ("version", state.version + 1), ("audited", rows[-1].id)):
-                pipe.hset(self._store, name, str(value))
             pipe.publish(self._channel, str(state.version + 1))
+        if written or journal:  # also what raises no version: it is by this key that others find themselves overtaken
+            after = _State(state.version + bool(rows), state.audited + len(rows), state.journalled + len(journal))
+            for name, value in {"format": FORMAT, **after._asdict()}.items():
+                pipe.hset(self._store, name, str(value))
         pipe.hget(self._store, "version")
         return int(pipe.execute()[-1] or 0)
+
+    def _lines_of(self, key: str) -> str:
+        return f"{self._journal}:{key}"
 
     def _read(self, pipe: Pipeline, changes: Sequence[Change]) -> dict[tuple[str, str], Document]:
         """Read the documents that the changes are about."""
@@ -202,7 +233,7 @@ class RedisStore:
         """Return what the store holds, unless a newer release wrote it or it was emptied since `seen` was seen."""
         if int(found.get("format", FORMAT)) > FORMAT:
             raise StoreError(f"{self.name}: a newer release wrote this store: upgrade canary-rollout here")
-        state = _State(int(found.get("version", 0)), int(found.get("audited", 0)))
+        state = _State(*(int(found.get(name, 0)) for name in _State._fields))
         if state.version == 0 and seen:
             raise StoreError(
                 f"{self.name}: the store has lost what it held; restore it and see that the server saves its data, "
@@ -240,6 +271,10 @@ def _document(field: str, value: str) -> Document:
     kind, key = json.loads(field)
     revision, _, body = value.partition(":")
     return Document(kind, key, body, int(revision))
+
+
+def _line(key: str, place: str, fields: dict[str, str]) -> JournalLine:
+    return JournalLine(key, float(fields["at"]), fields["text"], int(place.partition("-")[0]))
 
 
 def _columns(row: AuditRow) -> list[object]:

@@ -36,10 +36,10 @@ def successor(old: Document | None, change: Change) -> Document | None:
 def applied(
     documents: Mapping[Place, Document], changes: Iterable[Change], stamp: Stamp, *, version: int, rows: int
 ) -> tuple[dict[Place, Document | None], list[AuditRow]]:
-    """Return what a commit writes over `documents`, None where it deletes, and the audit row of each real change.
+    """Return what a commit writes over `documents`, None where it deletes, and the audit rows that it leaves.
 
-    `version` is the store's present one and `rows` the id of its newest audit row. Without a row there is nothing to
-    write. Raises `StaleWrite`.
+    `version` is the store's present one and `rows` the id of its newest audit row. Only what leaves a row raises the
+    version. Raises `StaleWrite`.
     """
     written: dict[Place, Document | None] = {}
     audit: list[AuditRow] = []
@@ -50,6 +50,8 @@ def applied(
         if new is old:
             continue
         written[place] = new
+        if change.quiet:
+            continue
         bodies = old.body if old else None, new.body if new else None
         number, revision = rows + len(audit) + 1, new.revision if new else 0
         who = stamp.at, stamp.actor, stamp.reason

@@ -1,10 +1,10 @@
 """A store in one SQLite file, for all processes of one host. The only module that imports sqlite3.
 
-Tables: `store` (one row: the version), `document` (kind, key -> body, revision), `audit` (one row a real change). They
-are written in WAL mode, in immediate transactions that reach the disk before a commit is acknowledged, and are
-versioned by `PRAGMA user_version`. `PRAGMA application_id` marks the file as ours; any other database is refused. A new
-file gets the mode that the umask gives it, as do the `-wal` and `-shm` files beside it: whoever may write them owns the
-flags.
+Tables: `store` (one row: the version), `document` (kind, key -> body, revision), `audit` (one row a real change),
+`journal` (one row a line). They are written in WAL mode, in immediate transactions that reach the disk before a commit
+is acknowledged, and are versioned by `PRAGMA user_version`. `PRAGMA application_id` marks the file as ours; any other
+database is refused. A new file gets the mode that the umask gives it, as do the `-wal` and `-shm` files beside it:
+whoever may write them owns the flags.
 
 Nothing crosses a fork. SQLite notes for each process which locks it holds on a file, and a forked child inherits the
 note without the locks: a connection that the child opens would hold none in truth, and what it commits would be lost as
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from canary_sdk.errors import StoreError
-from canary_sdk.ports import AuditRow, Document, Snapshot
+from canary_sdk.ports import AuditRow, Document, JournalLine, Snapshot
 from canary_sdk.stores.revision import successor
 
 if TYPE_CHECKING:
@@ -67,6 +67,14 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             )
         ) WHERE after IS NOT NULL
         """,
+    ),
+    (
+        """
+        CREATE TABLE journal (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, at REAL NOT NULL, text TEXT NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX journal_of_key ON journal (key)",
     ),
 )
 """What leads from each schema version to the next. A row is never changed once it was released."""
@@ -117,12 +125,22 @@ class SQLiteStore:
             rows = sql.execute("SELECT kind, key, body, revision FROM document ORDER BY kind, key")
             return Snapshot(_version(sql), tuple(Document(*row) for row in rows))
 
-    def commit(self, changes: Sequence[Change], *, actor: str, reason: str, at: float) -> int:
-        """Apply all changes or none. Raises `StaleWrite`."""
+    def commit(
+        self,
+        changes: Sequence[Change],
+        *,
+        actor: str,
+        reason: str,
+        at: float,
+        journal: Sequence[JournalLine] = (),
+    ) -> int:
+        """Apply all changes and append the lines, or nothing. Raises `StaleWrite`."""
         with self._writer.use() as sql, _transaction(sql, "IMMEDIATE"):
             version = _version(sql)
-            written = sum(_write(sql, change, (at, actor, reason), version + 1) for change in changes)
-            if not written:
+            audited = sum(_write(sql, change, (at, actor, reason), version + 1) for change in changes)
+            lines = [(line.key, line.at, line.text) for line in journal]
+            sql.executemany("INSERT INTO journal (key, at, text) VALUES (?, ?, ?)", lines)
+            if not audited:
                 return version
             sql.execute("UPDATE store SET version = ?", (version + 1,))
             return version + 1
@@ -140,6 +158,15 @@ class SQLiteStore:
             )
             return tuple(AuditRow(*row) for row in rows)
 
+    def journal(self, key: str, *, after: int = 0, limit: int = 1_000) -> tuple[JournalLine, ...]:
+        """Return the oldest lines of a key first, of those whose id is more than `after`."""
+        with self._reader.use() as sql:
+            rows = sql.execute(
+                "SELECT key, at, text, id FROM journal WHERE key = ? AND id > ? ORDER BY id LIMIT ?",
+                (key, after, max(limit, 0)),
+            )
+            return tuple(JournalLine(*row) for row in rows)
+
     def close(self) -> None:
         """Close the file; idempotent. Using the store afterwards raises `StoreError`."""
         self._reader.close()
@@ -154,7 +181,7 @@ def _version(sql: sqlite3.Connection) -> int:
 
 
 def _write(sql: sqlite3.Connection, change: Change, who: tuple[float, str, str], version: int) -> bool:
-    """Apply one change and audit it; tell whether there was anything to do."""
+    """Apply one change and audit it; tell whether it left an audit row."""
     place = change.kind, change.key
     row = sql.execute("SELECT body, revision FROM document WHERE kind = ? AND key = ?", place).fetchone()
     old = Document(*place, *row) if row else None
@@ -165,6 +192,8 @@ def _write(sql: sqlite3.Connection, change: Change, who: tuple[float, str, str],
         sql.execute("REPLACE INTO document (kind, key, body, revision) VALUES (?, ?, ?, ?)", _columns(new))
     else:
         sql.execute("DELETE FROM document WHERE kind = ? AND key = ?", place)
+    if change.quiet:
+        return False
     sql.execute(
         "INSERT INTO audit (at, actor, reason, kind, key, before, after, version, revision)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from canary_sdk.errors import StaleWrite, StoreError
-from canary_sdk.ports import AuditRow, Change, Document
+from canary_sdk.ports import AuditRow, Change, Document, JournalLine, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from canary_sdk.ports import FlagStore
 
@@ -37,14 +37,29 @@ def put(key: str, body: str | None, expected: int | None = None) -> Change:
     return Change("flag", key, body, expected)
 
 
-def commit(store: FlagStore, *changes: Change, at: float = AT) -> int:
+def quietly(key: str, body: str | None, expected: int | None = None) -> Change:
+    """Return a quiet change of a document of kind "flag"."""
+    return Change("flag", key, body, expected, quiet=True)
+
+
+def lines(key: str, *texts: str) -> list[JournalLine]:
+    """Return lines for the journal of a key."""
+    return [JournalLine(key, AT, text) for text in texts]
+
+
+def commit(store: FlagStore, *changes: Change, at: float = AT, journal: Sequence[JournalLine] = ()) -> int:
     """Commit with an actor and a reason."""
-    return store.commit(changes, actor="ada", reason="because", at=at)
+    return store.commit(changes, actor="ada", reason="because", at=at, journal=journal)
 
 
 def bodies(store: FlagStore) -> dict[str, str]:
     """Return what is stored, by key."""
     return {document.key: document.body for document in store.load().documents}
+
+
+def texts(store: FlagStore, key: str) -> list[str]:
+    """Return what is in the journal of a key."""
+    return [line.text for line in store.journal(key)]
 
 
 class StoreConformance:
@@ -214,13 +229,85 @@ class StoreConformance:
         assert store.audit(key="a", until=rows[1].id, limit=2) == rows[1:3]
         assert store.audit(until=rows[4].id - 1) == ()
 
+    def test_a_quiet_change_wakes_nobody(self, store: FlagStore) -> None:
+        """A quiet change is read back and counts the revision up; version and audit stay as they were."""
+        version = commit(store, put("a", "1"), put("b", "1"))
+        before = store.audit()
+        assert commit(store, quietly("a", "2", expected=1), quietly("c", "1", expected=0)) == version
+        assert commit(store, quietly("b", None, expected=1)) == version
+        assert store.load() == Snapshot(version, (Document("flag", "a", "2", 2), Document("flag", "c", "1", 1)))
+        assert (store.version(), store.audit()) == (version, before)
+
+    def test_a_quiet_change_is_compared_and_set(self, store: FlagStore) -> None:
+        """A quiet change that expects another revision is refused, and so is any change that missed a quiet one."""
+        commit(store, put("a", "1"))
+        commit(store, quietly("a", "2"))
+        for change in (quietly("a", "3", expected=1), put("a", "3", expected=1)):
+            with pytest.raises(StaleWrite, match="revision 2"):
+                commit(store, change)
+        assert bodies(store) == {"a": "2"}
+
+    def test_a_change_after_a_quiet_one_is_audited_whole(self, store: FlagStore) -> None:
+        """In one commit and after it, what is not quiet leaves its row: from what was there, quietly or not."""
+        version = commit(store, put("a", "1"))
+        assert commit(store, quietly("a", "2"), put("a", "3")) == version + 1
+        (row,) = store.audit(limit=1)
+        assert (row.before, row.after, row.revision, row.version) == ("2", "3", 3, version + 1)
+
+    def test_a_journal_is_read_back(self, store: FlagStore) -> None:
+        """Lines come back oldest first, by key, with numbers that grow, whatever else was committed."""
+        commit(store, put("a", "1"), journal=[*lines("x", "1", "2"), JournalLine("y", AT + 1, "3")])
+        commit(store, journal=[JournalLine("x", AT + 2, "4")])
+        found = store.journal("x")
+        assert [(line.key, line.at, line.text) for line in found] == [
+            ("x", AT, "1"),
+            ("x", AT, "2"),
+            ("x", AT + 2, "4"),
+        ]
+        assert [line.id for line in found] == sorted({line.id for line in found})
+        assert found[0].id > 0
+        assert [(line.at, line.text) for line in store.journal("y")] == [(AT + 1, "3")]
+        assert store.journal("nobody") == ()
+
+    def test_a_journal_raises_no_version(self, store: FlagStore) -> None:
+        """Lines alone change neither version nor documents nor audit, also in a store that was empty."""
+        assert commit(store, journal=lines("x", "1")) == 0
+        version = commit(store, put("a", "1"))
+        before = store.load(), store.audit()
+        assert commit(store, put("a", "1"), journal=lines("x", "2")) == version
+        assert (store.load(), store.audit()) == before
+        assert texts(store, "x") == ["1", "2"]
+
+    def test_a_journal_and_what_it_tells_of_are_one(self, store: FlagStore) -> None:
+        """If a change of the commit is stale, no line is appended; else all are, however quiet the changes."""
+        commit(store, put("a", "1"), journal=lines("x", "1"))
+        for change in (put("a", "2", expected=7), quietly("a", "2", expected=7)):
+            with pytest.raises(StaleWrite):
+                commit(store, put("b", "1"), change, journal=lines("x", "2"))
+        assert (texts(store, "x"), bodies(store)) == (["1"], {"a": "1"})
+        commit(store, quietly("a", "2", expected=1), journal=lines("x", "3"))
+        assert (texts(store, "x"), bodies(store)) == (["1", "3"], {"a": "2"})
+
+    def test_a_journal_goes_on_where_it_was_left(self, store: FlagStore) -> None:
+        """Pages that each begin after the last line of the one before are the whole journal, once."""
+        for number in range(25):
+            commit(store, journal=[*lines("x", f"{number}"), *lines("y", "-")])
+        pages, after = [], 0
+        while page := store.journal("x", after=after, limit=10):
+            pages.append([line.text for line in page])
+            after = page[-1].id
+        assert [len(page) for page in pages] == [10, 10, 5]
+        assert [text for page in pages for text in page] == [f"{number}" for number in range(25)]
+        assert store.journal("x", limit=0) == ()
+
     @pytest.mark.parametrize(
         "text", ["", "a/b", "prüfung", "検証", "🐤🐤", 'it\'s "quoted"; -- x', "%_*?[]:", "a\tb\nc"]
     )
     def test_text_comes_back_as_it_went(self, store: FlagStore, text: str) -> None:
         """Keys, kinds, bodies, actors and reasons may be any text."""
-        store.commit([Change(text, text, text)], actor=text, reason=text, at=AT)
+        store.commit([Change(text, text, text)], actor=text, reason=text, at=AT, journal=lines(text, text))
         assert store.load().documents == (Document(text, text, text, 1),)
+        assert [(line.key, line.at, line.text) for line in store.journal(text)] == [(text, AT, text)]
         row = store.audit(kind=text, key=text)[0]
         assert (row.actor, row.reason, row.kind, row.key, row.before, row.after) == (text, text, text, text, None, text)
 
@@ -264,6 +351,21 @@ class StoreConformance:
         assert len(set(versions)) == len(store.audit(limit=1_000)) == 100
 
     @pytest.mark.usefixtures("_restless")
+    def test_concurrent_journals_lose_nothing(self, store: FlagStore) -> None:
+        """Threads that count up one document quietly leave one line for each count, in its order."""
+        together = Barrier(4)
+
+        def count_up(_: int) -> None:
+            together.wait(PATIENCE_S)
+            for _ in range(15):
+                _increment(store, "counter", quiet=True)
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(count_up, range(4), timeout=PATIENCE_S))
+        assert texts(store, "counter") == [f"{number}" for number in range(1, 61)]
+        assert (bodies(store), store.version()) == ({"counter": "60"}, 0)
+
+    @pytest.mark.usefixtures("_restless")
     def test_snapshot_is_consistent_under_concurrent_writers(self, store: FlagStore) -> None:
         """A reader sees both documents of a commit or neither, as of the snapshot's version, which never goes back."""
 
@@ -301,14 +403,16 @@ class DurableStoreConformance(StoreConformance):
     """What a store promises as well that outlives its process."""
 
     def test_reopening_keeps_everything(self, make_store: Callable[[], FlagStore]) -> None:
-        """Documents, revisions, version and audit rows are the same after closing and opening again."""
+        """Documents, revisions, version, audit rows and journals are the same after closing and opening again."""
         first = make_store()
-        commit(first, put("a", "1"), put("b", "1"))
-        commit(first, put("a", "2"), put("b", None))
-        before = first.load(), first.audit()
+        commit(first, put("a", "1"), put("b", "1"), journal=lines("x", "1"))
+        commit(first, put("a", "2"), put("b", None), quietly("c", "1"), journal=lines("x", "2"))
+        before = first.load(), first.audit(), first.journal("x")
         first.close()
         second = make_store()
-        assert (second.load(), second.audit()) == before
+        assert (second.load(), second.audit(), second.journal("x")) == before
+        commit(second, journal=lines("x", "3"))
+        assert texts(second, "x") == ["1", "2", "3"]
         second.close()
 
     def test_stores_see_each_other(self, make_store: Callable[[], FlagStore], store: FlagStore) -> None:
@@ -335,12 +439,13 @@ class DurableStoreConformance(StoreConformance):
         other.close()
 
 
-def _increment(store: FlagStore, key: str) -> int:
-    """Count up a document by compare-and-set, as often as it takes."""
+def _increment(store: FlagStore, key: str, *, quiet: bool = False) -> int:
+    """Count up a document by compare-and-set, as often as it takes, and put the count into its journal."""
     while True:
         old = next((document for document in store.load().documents if document.key == key), None)
-        change = put(key, f"{int(old.body) + 1}", old.revision) if old else put(key, "1", 0)
+        count = f"{int(old.body) + 1 if old else 1}"
+        change = Change("flag", key, count, old.revision if old else 0, quiet)
         try:
-            return commit(store, change)
+            return commit(store, change, journal=lines(key, count))
         except StaleWrite:
             continue

@@ -88,7 +88,7 @@ class PostgresPlace(Place):
 
     def empty(self) -> None:
         """Drop the tables."""
-        self.ask("DROP TABLE canary_store, canary_document, canary_audit")
+        self.ask("DROP TABLE canary_store, canary_document, canary_audit, canary_journal")
 
     def remove(self) -> None:
         """Drop the schema."""

@@ -11,7 +11,7 @@ import pytest
 
 from canary_sdk.clock import SYSTEM_CLOCK
 from canary_sdk.errors import StoreError
-from canary_sdk.ports import Change
+from canary_sdk.ports import Change, JournalLine
 from tests.stores.places import PostgresPlace
 
 pytest.importorskip("psycopg")
@@ -64,10 +64,10 @@ def test_constructing_opens_nothing(place: PostgresPlace) -> None:
     assert tables(place) == []
 
 
-def test_its_tables_are_three(place: PostgresPlace, store: PostgresStore) -> None:
+def test_its_tables_are_four(place: PostgresPlace, store: PostgresStore) -> None:
     """The first use makes the tables in the first schema of the search path, at the newest schema version."""
     assert store.version() == 0
-    assert tables(place) == ["canary_audit", "canary_document", "canary_store"]
+    assert tables(place) == ["canary_audit", "canary_document", "canary_journal", "canary_store"]
     assert place.ask("SELECT schema, version, audited FROM canary_store") == [(len(MIGRATIONS), 0, 0)]
 
 
@@ -103,6 +103,19 @@ def test_an_interrupted_migration_is_undone(place: PostgresPlace, monkeypatch: p
     with closing(place.open()) as store:
         assert store.load().documents[0].body == "1"
     assert "canary_more" in tables(place)
+
+
+def test_older_tables_get_a_journal(place: PostgresPlace) -> None:
+    """Tables that knew no journal keep what they hold, and a journal can be kept beside them."""
+    with closing(place.open()) as store:
+        put(store, "a", "1")
+        before = store.load(), store.audit()
+    place.ask("DROP TABLE canary_journal")
+    place.ask("UPDATE canary_store SET schema = 1")
+    with closing(place.open()) as store:
+        store.commit([], actor="", reason="", at=AT, journal=[JournalLine("x", AT, "1")])
+        assert (store.load(), store.audit()) == before
+        assert [line.text for line in store.journal("x")] == ["1"]
 
 
 def test_newer_tables_are_refused(place: PostgresPlace) -> None:

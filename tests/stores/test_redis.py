@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from canary_sdk.errors import StoreError
-from canary_sdk.ports import Change
+from canary_sdk.ports import Change, JournalLine
 from tests.stores.places import RedisPlace
 
 pytest.importorskip("redis")
@@ -45,14 +45,20 @@ def put(store: RedisStore, key: str, body: str) -> int:
     return store.commit([Change("flag", key, body)], actor="ada", reason="", at=AT)
 
 
-def test_its_keys_are_three_and_never_expire(place: RedisPlace, store: RedisStore) -> None:
-    """Reading makes no key; writing makes three, under the prefix, without an end."""
+def test_its_keys_are_few_and_never_expire(place: RedisPlace, store: RedisStore) -> None:
+    """Reading makes no key; writing makes three, and a journal two, under the prefix, without an end."""
+
+    def keys() -> list[str]:
+        return sorted(key.decode().removeprefix(f"{place.prefix}:") for key in place.ask("KEYS", f"{place.prefix}*"))
+
     store.load()
-    assert place.ask("KEYS", f"{place.prefix}*") == []
+    store.journal("x/a")
+    assert keys() == []
     put(store, "a", "1")
-    keys = sorted(place.ask("KEYS", f"{place.prefix}*"))
-    assert keys == [f"{place.prefix}:{name}".encode() for name in ("audit", "document", "store")]
-    assert [place.ask("TTL", key) for key in keys] == [-1] * 3
+    assert keys() == ["audit", "document", "store"]
+    store.commit([], actor="ada", reason="", at=AT, journal=[JournalLine("x/a", AT, "1")])
+    assert keys() == ["audit", "document", "journal", "journal:x/a", "store"]
+    assert {place.ask("TTL", f"{place.prefix}:{key}") for key in keys()} == {-1}
 
 
 def test_stores_of_two_prefixes_and_of_two_databases_are_strangers(place: RedisPlace, store: RedisStore) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from canary_sdk.errors import StaleWrite, StoreError
-from canary_sdk.ports import Change
+from canary_sdk.ports import Change, JournalLine
 from canary_sdk.stores import sqlite
 from canary_sdk.stores.sqlite import APPLICATION_ID, MIGRATIONS, SQLiteStore
 
@@ -89,7 +89,7 @@ def test_the_file_says_what_it_is(store: SQLiteStore, path: Path) -> None:
         answers = [sql.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "application_id")]
         assert answers == ["wal", APPLICATION_ID]
         assert sql.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
-        assert sql.execute("SELECT count(*) FROM pragma_table_list WHERE strict AND schema = 'main'").fetchone() == (3,)
+        assert sql.execute("SELECT count(*) FROM pragma_table_list WHERE strict AND schema = 'main'").fetchone() == (4,)
 
 
 def test_commits_reach_the_disk(store: SQLiteStore) -> None:
@@ -168,10 +168,25 @@ def test_older_audit_rows_get_their_revisions(path: Path) -> None:
         rows = store.audit()
     with raw(path) as sql:
         sql.execute("ALTER TABLE audit DROP COLUMN revision")
+        sql.execute("DROP TABLE journal")
         sql.execute("PRAGMA user_version = 1")
     with closing(SQLiteStore(path)) as store:
         assert store.audit() == rows
     assert [row.revision for row in reversed(rows)] == [1, 2, 1, 0, 1, 2]
+
+
+def test_an_older_file_gets_a_journal(path: Path) -> None:
+    """A file that knew no journal keeps what it holds, and a journal can be kept in it."""
+    with closing(SQLiteStore(path)) as store:
+        put(store, "a", "1")
+        before = store.load(), store.audit()
+    with raw(path) as sql:
+        sql.execute("DROP TABLE journal")
+        sql.execute("PRAGMA user_version = 2")
+    with closing(SQLiteStore(path)) as store:
+        store.commit([], actor="", reason="", at=AT, journal=[JournalLine("x", AT, "1")])
+        assert (store.load(), store.audit()) == before
+        assert [line.text for line in store.journal("x")] == ["1"]
 
 
 # --- what an operator is told ---
