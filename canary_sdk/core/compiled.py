@@ -245,7 +245,7 @@ def _divided(flag: Flag, threshold: int, on: list[Evaluation], off: Evaluation, 
 def _first(flag: Flag, threshold: int) -> Callable[[str | None], bool]:
     """Return whether a key is among those who have the lowest buckets."""
     seed = seed_of(flag.salt or flag.key)
-    return lambda key: threshold >= BUCKETS or (bool(key) and bucket_of(key or "", seed) < threshold)
+    return lambda key: bucket_of(key, seed) < threshold if key else threshold >= BUCKETS
 
 
 def _probe(choose: Choose, is_probed: Callable[[str | None], bool], tripped: Evaluation) -> Choose:

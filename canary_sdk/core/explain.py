@@ -70,7 +70,6 @@ def _told(evaluation: Evaluation, cause: Cause, **parts: object) -> Evaluation:
         flag_key=evaluation.flag_key,
         variant=evaluation.variant,
         cause=cause,
-        environment="",
         **parts,  # type: ignore[arg-type] # each caller gives the fields that its cause has
     )
     return replace(evaluation, explanation=told)

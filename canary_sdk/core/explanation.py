@@ -39,7 +39,7 @@ class Explanation:
     flag_key: str
     variant: str
     cause: Cause
-    environment: str
+    environment: str = ""
     overridden: tuple[str, ...] = ()
     prerequisite: Prerequisite | None = None
     target: str | None = None

@@ -80,7 +80,7 @@ def differences(before: Fields, after: Fields) -> tuple[Difference, ...]:
 def patched(fields: Fields, changes: Mapping[Path, Any]) -> dict[str, Any]:
     """Return the fields with these changes; None removes. An environment without a field goes with its last one."""
     result: dict[str, Any] = {}
-    for path, value in sorted((flat(fields) | dict(changes)).items(), key=lambda each: each[0]):
+    for path, value in sorted((flat(fields) | dict(changes)).items()):
         if value is not None:
             table = result
             for name in path[:-1]:

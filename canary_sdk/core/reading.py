@@ -63,8 +63,10 @@ def parse_percent(found: object) -> float:
 def _measured(found: Any, form: re.Pattern[str], units: Mapping[str, float]) -> float | None:
     """Return the quantity in its basic unit, or None if `found` is none."""
     if isinstance(found, str):
-        written = form.fullmatch(found.strip())
-        return float(written[1]) * units.get(written[written.lastindex or 1], 1.0) if written else None
+        if not (written := form.fullmatch(found.strip())):
+            return None
+        amount, *unit = written.groups()
+        return float(amount) * math.prod(units[each] for each in unit)
     return float(found) if is_number(found) else None
 
 
@@ -325,5 +327,5 @@ def hint(found: object, names: list[str]) -> str:
     from difflib import get_close_matches
 
     written = str(found).lower().replace("-", "_")
-    near = [name for name in [_MEANT.get(written)] if name in names] or get_close_matches(written, names, n=1)
+    near = [name for name in [_MEANT.get(written)] if name in names] or get_close_matches(written, names)
     return f"; did you mean {near[0]!r}?" if near else ""

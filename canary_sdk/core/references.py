@@ -5,6 +5,7 @@ Each is declared, and stored, by itself; this looks at all of them together. It 
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from canary_sdk.core.conditions import segments_in
@@ -117,9 +118,9 @@ def _endless(graph: Graph) -> Iterator[tuple[str, str]]:
     circles = {start: way for start in graph if (way := _way_back(graph, start))}
     for start, way in circles.items():
         yield start, f"found a circle: {' → '.join(way)}, expected none"
-    sizes = dict.fromkeys(circles, 1)
+    sizes: dict[str, float] = dict.fromkeys(circles, 0)
     for start in graph:
-        if start not in circles and _size(graph, start, MOST_STEPS, sizes) > MOST_STEPS + 1:
+        if start not in circles and _size(graph, start, MOST_STEPS, sizes) > MOST_STEPS:
             yield start, f"found more than {MOST_STEPS} references, those of the others included, expected fewer"
 
 
@@ -144,12 +145,12 @@ def _way(came_from: Mapping[str, str], start: str, end: str) -> Path:
     return tuple(reversed(way))
 
 
-def _size(graph: Graph, node: str, levels: int, sizes: dict[str, int]) -> int:
-    """Count a node and all that it refers to, as often as it does; what does not end is too much."""
+def _size(graph: Graph, node: str, levels: int, sizes: dict[str, float]) -> float:
+    """Count all that a node refers to in the end, as often as it does; what does not end is infinite."""
     if node not in sizes and levels >= 0:
-        sizes[node] = MOST_STEPS + 2
-        sizes[node] = 1 + sum(_size(graph, each, levels - 1, sizes) for each in graph.get(node, ()))
-    return sizes.get(node, MOST_STEPS + 2)
+        sizes[node] = inf
+        sizes[node] = sum(1 + _size(graph, each, levels - 1, sizes) for each in graph.get(node, ()))
+    return sizes.get(node, inf)
 
 
 # --- environments ---

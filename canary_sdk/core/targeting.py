@@ -110,10 +110,8 @@ READERS: Final[Mapping[str, Reader]] = {
 def disagreements(type_: object, fields: Fields, own: Fields) -> Iterator[Problem]:
     """Name what the fields of a flag of this type say against each other, at those that stand in the table `own`."""
     known = set(SWITCH.values()) if type_ == FlagType.BOOLEAN else {BASELINE, *fields.get("variants", [CANDIDATE])}
-    if "variants" in fields and "candidate" in fields:
-        at = "candidate" if "candidate" in own else "variants"
-        if at in own:
-            yield Problem((at,), "found 'candidate' and 'variants', expected one of them")
+    if "variants" in own and "candidate" in own:
+        yield Problem(("candidate",), "found 'candidate' and 'variants', expected one of them")
     for path, variant, others in _named(fields):
         choices = sorted(known | others)
         if variant not in choices and path[0] in own:
@@ -122,7 +120,7 @@ def disagreements(type_: object, fields: Fields, own: Fields) -> Iterator[Proble
             yield Problem(
                 ("variants",), f"found no {say(variant)}, expected it, or other {path[0]} with these variants"
             )
-    yield from _named_twice(fields, own)
+    yield from _named_twice(own)
 
 
 def _named(fields: Fields) -> Iterator[tuple[tuple[str, ...], str, set[str]]]:
@@ -133,17 +131,17 @@ def _named(fields: Fields) -> Iterator[tuple[tuple[str, ...], str, set[str]]]:
         yield ("rules", str(index), "serve"), rule["serve"], {DEFAULT, ROLLOUT}
 
 
-def _named_twice(fields: Fields, own: Fields) -> Iterator[Problem]:
+def _named_twice(own: Fields) -> Iterator[Problem]:
     """Name the keys that are forced to two variants, and the rules that are called the same."""
     seen: dict[str, str] = {}
-    for variant, keys in fields.get("targets", {}).items() if "targets" in own else ():
+    for variant, keys in own.get("targets", {}).items():
         for index, key in enumerate(keys):
             if seen.setdefault(key, variant) != variant:
                 yield Problem(
                     ("targets", variant, str(index)), f"found {say(key)}, which {seen[key]!r} has too, expected it once"
                 )
     called: set[str] = set()
-    for index, rule in enumerate(fields.get("rules", [])) if "rules" in own else ():
+    for index, rule in enumerate(own.get("rules", ())):
         if rule.get("name") in called:
             yield Problem(("rules", str(index), "name"), f"found {say(rule['name'])} again, expected it once")
         called.update([rule["name"]] if "name" in rule else [])

@@ -259,6 +259,13 @@ def test_without_the_engine_an_expression_is_refused(monkeypatch: pytest.MonkeyP
     )
 
 
+def test_a_key_that_raises_is_false() -> None:
+    """Whatever a key of the application's own type does when it is compared, the test is false and nothing gets out."""
+    canonical = parse_segment("s", {"if": {"attribute": "targeting_key", "in": ["x", 1]}}).condition
+    key: Any = Angry()
+    assert not compile_condition(canonical, compile_segments({}).__getitem__)(key, {})
+
+
 # --- conditions of conditions ---
 
 NAMES: Final = ["a", "b", "targeting_key"]
@@ -374,6 +381,23 @@ def naive_order(operator: str, constant: str, value: Any) -> bool:
         or (value > numbers[0] and ">" in sign)
         or (value == numbers[0] and "=" in sign)
     )
+
+
+IS_X: Final = {"attribute": "targeting_key", "equals": "x"}
+HAS_A: Final = {"attribute": "a", "equals": 1}
+
+
+@pytest.mark.parametrize("form", ["all", "any"])
+@pytest.mark.parametrize("parts", [[IS_X, HAS_A], [HAS_A, IS_X]], ids=["key first", "attribute first"])
+def test_every_part_is_told_who_asks(form: str, parts: list[object]) -> None:
+    """In whatever order they stand, and negated too, each part hears of the key and of the attributes."""
+    condition = {form: parts}
+    answers = {(key, a): holds(condition, {"a": a}, key) for key in "xy" for a in (1, 2)}
+    one_will_do = form == "any"
+    assert answers == {("x", 1): True, ("x", 2): one_will_do, ("y", 1): one_will_do, ("y", 2): False}
+    assert {each: holds({"not": condition}, {"a": each[1]}, each[0]) for each in answers} == {
+        each: not answer for each, answer in answers.items()
+    }
 
 
 @given(CONDITIONS, ATTRIBUTES, st.sampled_from([None, "", "x", "1.2.3", "user-1"]))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from canary_sdk.core.breaker import AutoRollback, RollbackRule
 from canary_sdk.core.config import auto_rollback_fields, parse_auto_rollback, parse_declaration, parse_flag
-from canary_sdk.core.flags import Flag, FlagType, Metadata
+from canary_sdk.core.flags import Flag, FlagType, Metadata, Variant
 from canary_sdk.core.reading import LONGEST_S, parse_duration, parse_percent
 from canary_sdk.core.slo import parse_slo
 from canary_sdk.errors import ConfigError
@@ -156,6 +156,39 @@ def test_default_and_candidate(fields: dict[str, object], default: object, candi
     flag = a_flag(**fields)
     assert (flag.default, flag.candidate) == (default, candidate)
     assert type(flag.default) is type(default)
+
+
+def test_metadata_is_read() -> None:
+    """What people want to know of a flag is kept as they wrote it, a date as ISO 8601 text."""
+    text = """[flags.f]
+description = "d"
+owner = "checkout team"
+tags = ["a", "b"]
+created = 2026-01-31
+expires = "20270131"
+"""
+    assert parse_declaration(tomllib.loads(text)).flags["f"].base.metadata == Metadata(
+        "d", "checkout team", ("a", "b"), "2026-01-31", "2027-01-31"
+    )
+
+
+@pytest.mark.parametrize("weight", [0.001, 0.125, 1, 1_000_000])
+def test_weights_at_their_edges(weight: float) -> None:
+    """A weight of a thousandth is taken, as is one of a million, and what lies between with three decimals."""
+    variants = {"blue": {"value": "b", "weight": weight}, "green": {"value": "g"}}
+    flag = a_flag(type="string", default="x", variants=variants)
+    assert flag.variants == (Variant("blue", "b", weight), Variant("green", "g", 1.0))
+
+
+def test_an_environment_divides_what_the_base_does_not() -> None:
+    """Of a candidate and variants the environment's own holds, whichever the base has."""
+    colours = {"blue": {"value": "b"}, "green": {"value": "g"}}
+    one = {"type": "string", "default": "x", "candidate": "c", "environments": {"s": {"variants": colours}}}
+    flag = parse_flag("f", one)
+    assert (flag.base.candidate, flag.base.variants) == ("c", ())
+    assert [each.name for each in flag.for_environment("s").candidates] == ["blue", "green"]
+    other = {"type": "string", "default": "x", "variants": colours, "environments": {"s": {"candidate": "c"}}}
+    assert [each.name for each in parse_flag("f", other).for_environment("s").candidates] == ["candidate"]
 
 
 def test_fields_are_canonical() -> None:
@@ -567,6 +600,10 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
         condition("{attribute = 'a', number = 'between 9 and 1'}"),
         [f"flags.a.rules.0.if.number: found 'between 9 and 1', {NUMBER}"],
     ),
+    (
+        condition(f"{{attribute = 'a', number = '> {'9' * 20}'}}"),
+        [f"flags.a.rules.0.if.number: found '> {'9' * 20}', {NUMBER}"],
+    ),
     (condition("{attribute = 'a', number = '> 1e400'}"), [f"flags.a.rules.0.if.number: found '> 1e400', {NUMBER}"]),
     (condition("{attribute = 'a', version = '>= 2.4'}"), [f"flags.a.rules.0.if.version: found '>= 2.4', {VERSION}"]),
     (condition("{attribute = 'a', version = '2.4.0'}"), [f"flags.a.rules.0.if.version: found '2.4.0', {VERSION}"]),
@@ -851,8 +888,15 @@ def test_problems_carry_their_path() -> None:
 
 def test_a_mistake_in_the_base_is_not_repeated_for_each_environment() -> None:
     """What an environment only takes over is not held against it."""
-    fields = {"type": "integer", "default": 5, "maximum": 4, "environments": {"s": {"rollout": 5}, "t": {}}}
-    assert len(problems_of({"flags": {"a": fields}})) == 1
+    elsewhere = {"environments": {"s": {"rollout": 5}, "t": {}}}
+    rule = {"if": {"attribute": "a", "equals": 1}, "serve": "on", "name": "n"}
+    for fields in (
+        {"type": "integer", "default": 5, "maximum": 4},
+        {"targets": {"on": ["u"], "off": ["u"]}},
+        {"rules": [rule, {**rule, "serve": "off"}]},
+        {"type": "string", "default": "x", "candidate": "c", "variants": {"b": {"value": "b"}, "g": {"value": "g"}}},
+    ):
+        assert len(problems_of({"flags": {"a": fields | elsewhere}})) == 1
 
 
 # --- durations and percentages ---

@@ -74,6 +74,37 @@ def test_differences_are_in_order_and_know_their_environment() -> None:
 
 
 @pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (1, True, False),
+        (1, 1.0, False),
+        (0, None, False),
+        ([1, [2]], [1, [2]], True),
+        ([1], [1, 1], False),
+        ([1, [0]], [1, [False]], False),
+        ({"x": 1, "y": [2]}, {"y": [2], "x": 1}, True),
+        ({"x": 1}, {"x": True}, False),
+        ({"x": 1}, {"x": 2}, False),
+        ({"x": 1}, {"x": 1, "y": 1}, False),
+        ({"x": {"y": 1}}, {"x": {"y": True}}, False),
+        ({}, [], False),
+    ],
+)
+def test_what_is_the_same(one: object, other: object, same: bool) -> None:
+    """Two values are one if they are of one kind and equal all the way down, in whatever order tables are."""
+    assert (not differences({"a": one}, {"a": other})) is same
+    assert (not differences({"a": other}, {"a": one})) is same
+
+
+def test_a_difference_is_said_in_one_line() -> None:
+    """The field, its environment if it has one, from what, to what."""
+    assert [str(each) for each in differences({"rollout": 5.0}, {"environments": {"eu": {"rollout": 25.0}}})] == [
+        "rollout 5 → –",
+        "eu rollout – → 25",
+    ]
+
+
+@pytest.mark.parametrize(
     ("value", "words"),
     [
         (None, "–"),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canary_sdk.core.config import parse_declaration
-from canary_sdk.core.references import MOST_STEPS, dangling
+from canary_sdk.core.references import MOST_STEPS, dangling, segments_of
 
 
 def problems_of(data: dict[str, Any]) -> list[str]:
@@ -141,6 +141,14 @@ def test_a_long_chain_is_refused(length: int) -> None:
     assert bool(problems_of({"flags": flags})) == (length > MOST_STEPS)
 
 
+def test_a_circle_among_too_many_is_refused() -> None:
+    """Where so much is referred to that no way back is looked for, flags that refer to each other are too much."""
+    crowd = [f"f{number}" for number in range(MOST_STEPS + 1)]
+    flags: dict[str, Any] = {key: {} for key in crowd} | {"a": requiring(*crowd, "b"), "b": requiring(*crowd, "a")}
+    words = f"found more than {MOST_STEPS} references, those of the others included, expected fewer"
+    assert problems_of({"flags": flags}) == [f"flags.{key}.prerequisites: {words}" for key in "ab"]
+
+
 def test_a_tangle_is_refused() -> None:
     """References that double at each step are refused before they are many, although each is short."""
     segments: dict[str, Any] = {f"s{number}": within(f"s{number + 1}", f"s{number + 2}") for number in range(40)}
@@ -149,6 +157,17 @@ def test_a_tangle_is_refused() -> None:
     assert {problem.partition(": ")[2] for problem in problems} == {
         f"found more than {MOST_STEPS} references, those of the others included, expected fewer"
     }
+
+
+def test_the_segments_of_a_flag_are_found_through_others() -> None:
+    """All that its rules refer to, and what those refer to, once, as far as it is there; and nothing else."""
+    rules = [RULE, {"if": {"segment": "gone"}, "serve": "off"}]
+    data = {"staff": TEST, "guests": within("staff", "friends", "guests"), "friends": TEST, "others": TEST}
+    declared = parse_declaration({"flags": {"f": {"rules": rules}, "plain": {}}, "segments": data})
+    segments = {key: segment.condition for key, segment in declared.segments.items()}
+    found = segments_of(declared.flags["f"].base, segments)
+    assert found == {key: segments[key] for key in ("staff", "guests", "friends")}
+    assert segments_of(declared.flags["plain"].base, segments) == {}
 
 
 @given(st.dictionaries(st.sampled_from("abcdef"), st.lists(st.sampled_from("abcdef"), max_size=3, unique=True)))

@@ -16,6 +16,7 @@ from canary_sdk.core.config import parse_declaration
 from canary_sdk.core.evaluation import NO_ATTRIBUTES, Evaluation, Reason, Role
 from canary_sdk.core.explain import explain, pinned
 from canary_sdk.core.explanation import Cause, Explanation
+from canary_sdk.core.flags import Prerequisite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,6 +139,18 @@ def test_the_first_rule_that_holds_decides() -> None:
     assert shown(flag.choose("u", {"n": 100})) == ("off", Reason.DEFAULT, Role.BASELINE)
 
 
+def test_a_rule_may_ask_for_the_key_and_split_by_it() -> None:
+    """A rule sees the targeting key, and hands it on to the percentage that it serves."""
+    rules = [{"if": {"attribute": "targeting_key", "starts_with": "user-"}, "serve": "rollout", "rollout": 40}]
+    flag = a_flag(rollout=0, rules=rules)
+    seed = seed_of("f")
+    for key in KEYS[:50]:
+        for answer in (flag.choose(key, {}), explain(flag, key, {})):
+            assert answer.enabled is (bucket_of(key, seed) < threshold_of(40))
+            assert answer.reason is Reason.TARGETING_MATCH
+    assert shown(flag.choose("guest", {})) == ("off", Reason.DEFAULT, Role.BASELINE)
+
+
 def test_a_rule_may_name_a_segment() -> None:
     """A segment's condition holds where it is named."""
     flag = a_flag(rules=[{"if": {"segment": "staff"}, "serve": "on"}])
@@ -211,6 +224,20 @@ def test_a_prerequisite_comes_before_targets_and_rules() -> None:
     flag = compiled({**BASKET, "checkout": fields})["checkout"]
     assert shown(flag.choose("v", IN_SWITZERLAND)) == ("off", Reason.PREREQUISITE_FAILED, Role.APART)
     assert shown(flag.choose("u", IN_SWITZERLAND)) == ("on", Reason.TARGETING_MATCH, Role.APART)
+
+
+def test_a_prerequisite_is_told_who_asks() -> None:
+    """The other flag's rules see the attributes, and its percentage the key, of whoever asks this one."""
+    flags = {
+        "basket": {"rollout": 50, "rules": [{"if": SWISS, "serve": "on"}]},
+        "checkout": {"rollout": 100, "prerequisites": [{"flag": "basket", "variant": "on"}]},
+    }
+    table = compiled(flags)
+    for key in KEYS[:50]:
+        is_in = table["basket"].choose(key, {}).enabled
+        for attributes, expected in ((IN_SWITZERLAND, True), ({}, is_in)):
+            assert table["checkout"].choose(key, attributes).enabled is expected
+            assert explain(table["checkout"], key, attributes).enabled is expected
 
 
 def test_a_prerequisite_that_nobody_knows_has_failed() -> None:
@@ -288,6 +315,46 @@ def test_each_cause_is_told_in_one_sentence() -> None:
     ruled = told(explain(flag, "v", {"beta": True}))
     assert (ruled.cause, ruled.rule, ruled.bucket, ruled.threshold) == (Cause.RULE, 1, bucket, threshold_of(50))
     assert str(ruled).endswith(f"because rule 1 holds and bucket {bucket} is below the threshold {threshold_of(50)}")
+
+
+def test_an_explanation_has_the_parts_of_its_cause() -> None:
+    """Whoever reads the parts and not the sentence finds the cause, the environment and the rule by name."""
+    rules = [
+        {"name": "the Swiss", "if": SWISS, "serve": "on"},
+        {"name": "early", "if": {"attribute": "targeting_key", "equals": "v"}, "serve": "rollout"},
+        {"name": "beta", "if": {"attribute": "beta", "exists": True}, "serve": "rollout", "rollout": 50},
+    ]
+    flags = {
+        "off": {"enabled": False},
+        "f": {"rollout": 25, "targets": {"on": ["alice"]}, "rules": rules},
+        "g": {"prerequisites": [{"flag": "f", "variant": "on"}]},
+    }
+    table = compiled(flags)
+    flag, bucket = table["f"], bucket_of("v", seed_of("f"))
+    split = {"bucket": bucket, "threshold": threshold_of(25)}
+    beta = {"bucket": bucket_of("w", seed_of("f")), "threshold": threshold_of(50)}
+    asked: list[tuple[CompiledFlag, str, dict[str, Any], dict[str, Any]]] = [
+        (table["off"], "v", {}, {"cause": Cause.DISABLED}),
+        (table["g"], "v", {}, {"cause": Cause.PREREQUISITE, "prerequisite": Prerequisite("f", "on")}),
+        (flag, "alice", {}, {"cause": Cause.TARGET, "target": "alice"}),
+        (flag, "v", IN_SWITZERLAND, {"cause": Cause.RULE, "rule": 0, "rule_name": "the Swiss"}),
+        (flag, "v", {}, {"cause": Cause.RULE, "rule": 1, "rule_name": "early", **split}),
+        (flag, "w", {"beta": 1}, {"cause": Cause.RULE, "rule": 2, "rule_name": "beta", **beta}),
+        (flag, "x", {}, {"cause": Cause.ROLLOUT, **split, "bucket": bucket_of("x", seed_of("f"))}),
+    ]
+    for each, key, attributes, parts in asked:
+        answer = explain(each, key, attributes, 0, "test")
+        assert told(answer) == Explanation(
+            flag_key=each.flag.key, variant=answer.variant, environment="test", **parts
+        ), parts
+        assert answer == each.choose(key, attributes)
+    held = {bits: told(explain(flag, "v", {}, bits, "test")) for bits in (TRIPPED, KILLED, TRIPPED | KILLED)}
+    assert {bits: (each.cause, each.environment) for bits, each in held.items()} == {
+        TRIPPED: (Cause.TRIPPED, "test"),
+        KILLED: (Cause.KILLED, "test"),
+        TRIPPED | KILLED: (Cause.KILLED, "test"),
+    }
+    assert told(explain(flag, "v", {})).environment == ""
 
 
 def test_an_explained_answer_equals_the_plain_one() -> None:

@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -64,6 +64,15 @@ def test_the_order_of_declaration_says_nothing() -> None:
 def test_equal_draws_go_to_the_first_name() -> None:
     """Two variants of one score are decided by their names: here, because no key can tell weights of infinity apart."""
     assert chooser("s", {"b": math.inf, "a": math.inf})("user-1") == "a"
+
+
+def test_the_lowest_draw_has_a_score() -> None:
+    """Half a bucket is added to a draw, no less and no more: by the formula, the first of these has the lower score."""
+    weights = {"a": 1.03, "b": 1.0}
+    draws = {variant_seed("s", "a"): 0, variant_seed("s", "b"): 1}
+    choose: Any = chooser("s", weights)
+    assert choose("u", lambda _, seed, __: draws[seed]) == "b"
+    assert math.log(0.5 / 2**32) / 1.03 < math.log(1.5 / 2**32)
 
 
 @pytest.mark.parametrize("salt", ["new-checkout", "page-size"])
