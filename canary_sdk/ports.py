@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from canary_sdk.core.events import Event
     from canary_sdk.core.fields import Difference, Fields
     from canary_sdk.core.flags import Condition, Flag
+    from canary_sdk.core.journal import Record
     from canary_sdk.core.rollout import Rollout
 
     Note = Callable[[tuple[str, BaseException | str, str]], None]
@@ -343,6 +344,16 @@ class HistoryRow:
         return ", ".join(map(str, self.differences)) or "declared as it was"
 
 
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One line of a rollout's journal, read; `record` is None where it cannot be, and `problem` says why."""
+
+    id: int
+    at: float
+    record: Record | None
+    problem: str = ""
+
+
 class Repository(Protocol):
     """The store as the runtime sees it: flags, policy and breakers of one environment. Threads: any; all do I/O.
 
@@ -389,6 +400,16 @@ class Repository(Protocol):
 
     def save_breakers(self, breakers: Mapping[str, Breaker], stamp: Stamp) -> int:
         """Store the state of breakers and return the version afterwards."""
+
+    def save_rollout(self, rollout: Rollout, stamp: Stamp, records: Sequence[Record] = ()) -> None:
+        """Store the next state of a rollout together with what is to be written down of it.
+
+        Where only time has passed, quietly: nobody is woken, and no audit row is left. Raises `StaleWrite` where the
+        stored state is not the one that this one grew from.
+        """
+
+    def journal(self, flag_key: str, *, after: int = 0, limit: int = 1_000) -> tuple[JournalEntry, ...]:
+        """Return what was written down of a flag's rollouts, oldest first, of all that is newer than an id."""
 
     def flags(self) -> Mapping[str, StoredFlag]:
         """Return every flag as it is stored."""

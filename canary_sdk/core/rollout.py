@@ -231,6 +231,15 @@ class Mark:
         return monotonic_s - self.monotonic_s if state.seq == self.seq else 0.0
 
 
+def is_tick(before: Rollout, after: Rollout) -> bool:
+    """Tell whether only time has passed between two states, so that nobody but the journal needs to know."""
+    return replace(before, **{name: getattr(after, name) for name in _TICKING}) == after
+
+
+_TICKING: Final = ("seq", "reason", "stage_s", "baked_s", "starved_s", "ticked_at")
+"""What changes from tick to tick; the reason of a hold may name an age. A new cause of one stands in `told` as well."""
+
+
 def missing_roles(plan: Plan, state: Rollout, stage: int) -> tuple[str, ...]:
     """Return the roles that have not agreed to `stage` yet."""
     given = {approval.role for approval in state.approvals if approval.stage == stage}

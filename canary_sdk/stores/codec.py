@@ -12,6 +12,9 @@ The text is JSON, one object {"fields": {...}, "format": 1}, canonical (sorted k
 values are equal text. A format that is newer than ours is refused, for reading and for overwriting: during an upgrade
 the older release must not undo what the newer one wrote. Decoding returns a whole value or raises.
 
+Beside the documents, each rollout has a journal under the key of its document. A line of it is the JSON of what
+`core.journal.encode` returns, and has no format: every release reads every other's.
+
 What can be declared is kept twice, as `Held`: "fields" is what holds now, and "declared" what was declared last. Where
 the two are the same, "declared" is left out. "fields" is null once it was deleted: the document stays, so that its
 revision goes on counting, and so that declaring the same again does not bring it back.
@@ -23,6 +26,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Never
 
+from canary_sdk.core import journal
 from canary_sdk.core.breaker import Breaker
 from canary_sdk.core.config import (
     auto_rollback_fields,
@@ -36,7 +40,7 @@ from canary_sdk.core.fields import differences, merged, patched
 from canary_sdk.core.reading import mapping
 from canary_sdk.core.rollout import Rollout
 from canary_sdk.errors import ConfigError, Problem, StoreError
-from canary_sdk.ports import Change, StoredFlag
+from canary_sdk.ports import Change, JournalEntry, JournalLine, StoredFlag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
     from canary_sdk.core.breaker import AutoRollback
     from canary_sdk.core.config import Declaration, FlagDeclaration, PlanDeclaration, SegmentDeclaration
     from canary_sdk.core.fields import Fields
+    from canary_sdk.core.journal import Record
     from canary_sdk.ports import Document, Snapshot
 
 FORMAT: Final = 1
@@ -291,6 +296,22 @@ def decode_rollout(document: Document) -> Rollout:
     if rollout.flag_key != document.key.rpartition("/")[2]:
         _damaged(document, f"it belongs to {rollout.flag_key!r}")
     return rollout
+
+
+def journal_line(environment: str, record: Record) -> JournalLine:
+    """Return the line that keeps a record, in the journal of its rollout."""
+    text = json.dumps(journal.encode(record), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return JournalLine(state_key(environment, record.flag_key), record.at, text)
+
+
+def journal_entry(line: JournalLine) -> JournalEntry:
+    """Read a line of a journal; what cannot be read is named and not raised."""
+    try:
+        record = journal.decode(json.loads(line.text))
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        return JournalEntry(line.id, line.at, None, f"it is damaged: {error!r}")
+    problem = "" if record else "a newer release wrote it: upgrade canary-rollout here"
+    return JournalEntry(line.id, line.at, record, problem)
 
 
 DECODERS: Final[Mapping[str, Callable[[Document], Any]]] = {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from canary_sdk.core.breaker import AutoRollback
 from canary_sdk.core.config import parse_declaration
 from canary_sdk.core.fields import ENVIRONMENTS, flat, patched
+from canary_sdk.core.rollout import Rollout, is_tick
 from canary_sdk.errors import CanaryError, ConfigError, Problem, Refused, StaleWrite, StoreError, UnknownFlag
 from canary_sdk.ports import Change, Pushing, Stored
 from canary_sdk.stores import codec, files, history
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from canary_sdk.core.config import PlanDeclaration
     from canary_sdk.core.fields import Fields
     from canary_sdk.core.flags import Flag
-    from canary_sdk.ports import Document, FlagStore, HistoryRow, Snapshot, Stamp, StoredFlag
+    from canary_sdk.core.journal import Record
+    from canary_sdk.ports import Document, FlagStore, HistoryRow, JournalEntry, Snapshot, Stamp, StoredFlag
 
     Amend = Callable[[Held, int], Held]
 
@@ -96,6 +98,11 @@ class DocumentRepository:
         }
         rows = [row for kind, key in places for row in self._store.audit(kind=kind, key=key, limit=limit)]
         return tuple(map(history.told, sorted(rows, key=lambda row: row.id, reverse=True)[: max(limit, 0)]))
+
+    def journal(self, flag_key: str, *, after: int = 0, limit: int = 1_000) -> tuple[JournalEntry, ...]:
+        """Return what was written down of a flag's rollouts in this environment, oldest first."""
+        lines = self._store.journal(codec.state_key(self._environment, flag_key), after=after, limit=limit)
+        return tuple(map(codec.journal_entry, lines))
 
     def export(self, path: PathLike[str] | str | None) -> dict[str, Any]:
         """Return what holds now as a configuration; write it to `path` if given."""
@@ -169,6 +176,23 @@ class DocumentRepository:
             for key, breaker in breakers.items()
         ]
         return self._store.commit(changes, actor=stamp.actor, reason=stamp.reason, at=stamp.at)
+
+    def save_rollout(self, rollout: Rollout, stamp: Stamp, records: Sequence[Record] = ()) -> None:
+        """Store the state that a rollout has grown to, and append to its journal, or neither."""
+        place = (codec.ROLLOUT, codec.state_key(self._environment, rollout.flag_key))
+        document = next((each for each in self._store.load().documents if (each.kind, each.key) == place), None)
+        before = codec.decode_rollout(document) if document else Rollout(flag_key=rollout.flag_key)
+        if before.seq + 1 != rollout.seq:
+            raise StaleWrite(
+                f"the rollout of {rollout.flag_key} is at step {before.seq}, and not at {rollout.seq - 1} as expected: "
+                "somebody else was faster; look again and decide anew",
+                found=before.seq,
+                expected=rollout.seq - 1,
+            )
+        revision = document.revision if document else 0
+        change = Change(*place, codec.encode_rollout(rollout), revision, quiet=is_tick(before, rollout))
+        lines = [codec.journal_line(self._environment, record) for record in records]
+        self._store.commit([change], actor=stamp.actor, reason=stamp.reason, at=stamp.at, journal=lines)
 
     def close(self) -> None:
         """Close the store."""
