@@ -8,8 +8,8 @@
     Consent         a    somebody approved
     Configuration   c    what was configured from then on
 
-A line is a list of JSON types: the tag, then the fields in the order in which they stand here. Fields are only ever
-added at the end: what an older release did not write is read as its default, and what a newer one adds is passed over,
+A line is a list of JSON types: the tag, then the fields in the order in which they stand here, without flag and time,
+which whoever keeps it keeps beside it. Fields are only ever added at the end: what an older release did not write is read as its default, and what a newer one adds is passed over,
 as are kinds that are not known. Counts and limits are exact, times are to the millisecond, figures for people have four
 digits and stand in the findings only; a reason that repeats the finding before is 0.
 
@@ -123,16 +123,19 @@ class Configuration(Record):
 _KINDS: Final[Mapping[str, type[Record]]] = {
     kind.tag: kind for kind in (Interval, Judged, Ruling, Transition, Consent, Configuration)
 }
-_NAMES: Final = {tag: tuple(each.name for each in fields(kind)) for tag, kind in _KINDS.items()}
+_BESIDE: Final = ("flag_key", "at")
+_NAMES: Final = {
+    tag: tuple(each.name for each in fields(kind) if each.name not in _BESIDE) for tag, kind in _KINDS.items()
+}
 
 
 def encode(record: Record) -> list[object]:
-    """Return the line of a record, as JSON types. Cost: a few microseconds."""
+    """Return the line of a record, without its flag and its time, as JSON types. Cost: a few microseconds."""
     return [record.tag, *(_plain(getattr(record, name)) for name in _NAMES[record.tag])]
 
 
-def decode(line: Sequence[Any]) -> Record | None:
-    """Return the record of a line, None for a kind that is not known.
+def decode(line: Sequence[Any], flag_key: str, at: float) -> Record | None:
+    """Return the record of a line and of what was kept beside it, None for a kind that is not known.
 
     Raises:
         ValueError, TypeError, LookupError: for what no release has written.
@@ -142,7 +145,9 @@ def decode(line: Sequence[Any]) -> Record | None:
     if kind is None:
         return None
     named = zip(_NAMES[tag], found, strict=False)
-    return kind(**{name: _READ[name](value) if name in _READ else value for name, value in named})
+    return kind(
+        flag_key=flag_key, at=at, **{name: _READ[name](value) if name in _READ else value for name, value in named}
+    )
 
 
 def _plain(value: Any) -> object:

@@ -307,7 +307,7 @@ def journal_line(environment: str, record: Record) -> JournalLine:
 def journal_entry(line: JournalLine) -> JournalEntry:
     """Read a line of a journal; what cannot be read is named and not raised."""
     try:
-        record = journal.decode(json.loads(line.text))
+        record = journal.decode(json.loads(line.text), line.key.rpartition("/")[2], line.at)
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         return JournalEntry(line.id, line.at, None, f"it is damaged: {error!r}")
     problem = "" if record else "a newer release wrote it: upgrade canary-rollout here"

@@ -136,7 +136,7 @@ def test_what_cannot_be_read_is_named(store: MemoryStore, repository: DocumentRe
     """A damaged line and one of a newer release keep their places, each with what is wrong, and hide no other."""
     state = begun(repository)
     repository.save_rollout(replace(state, seq=state.seq + 1), STAMP, [a_consent("before")])
-    texts = ('["i","checkout"', '["i","checkout",1,1,1,"?"]', "[]", "7", '["z","checkout",1]')
+    texts = ('["i"', '["i",1,1,"?"]', "[]", "7", '["z",1]')
     lines = [JournalLine("production/checkout", AT + 1, text) for text in texts]
     store.commit([], actor="", reason="", at=AT, journal=lines)
     repository.save_rollout(replace(state, seq=state.seq + 2), STAMP, [a_consent("after")])

@@ -89,7 +89,7 @@ def test_the_file_says_what_it_is(store: SQLiteStore, path: Path) -> None:
         answers = [sql.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "application_id")]
         assert answers == ["wal", APPLICATION_ID]
         assert sql.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
-        assert sql.execute("SELECT count(*) FROM pragma_table_list WHERE strict AND schema = 'main'").fetchone() == (4,)
+        assert sql.execute("SELECT count(*) FROM pragma_table_list WHERE strict AND schema = 'main'").fetchone() == (5,)
 
 
 def test_commits_reach_the_disk(store: SQLiteStore) -> None:
@@ -169,6 +169,7 @@ def test_older_audit_rows_get_their_revisions(path: Path) -> None:
     with raw(path) as sql:
         sql.execute("ALTER TABLE audit DROP COLUMN revision")
         sql.execute("DROP TABLE journal")
+        sql.execute("DROP TABLE journal_key")
         sql.execute("PRAGMA user_version = 1")
     with closing(SQLiteStore(path)) as store:
         assert store.audit() == rows
@@ -182,6 +183,7 @@ def test_an_older_file_gets_a_journal(path: Path) -> None:
         before = store.load(), store.audit()
     with raw(path) as sql:
         sql.execute("DROP TABLE journal")
+        sql.execute("DROP TABLE journal_key")
         sql.execute("PRAGMA user_version = 2")
     with closing(SQLiteStore(path)) as store:
         store.commit([], actor="", reason="", at=AT, journal=[JournalLine("x", AT, "1")])
