@@ -544,9 +544,9 @@ class Canary(Control):
         if now < self._store_due and not self._repository.has_news():
             return
         self._store_due = now + POLL_S
-        self._guard.reconcile(self._table.flags, now)
         if self._repository.version() != self._table.version:
             self._load()
+        self._guard.reconcile(self._table.flags, now)
         self._stale = ""
 
     def _save(self) -> None:

@@ -189,7 +189,8 @@ class Monitor:
     def judge(self, guard: Guard) -> list[Event]:
         """Slide the windows and judge what is due, if this process is the one that judges for its host.
 
-        The guard is set before this returns; the events are to be told.
+        Whoever has only just become that may not have read yet of what was decided before: such a flag waits. The guard
+        is set before this returns; the events are to be told.
         """
         now, at = self._clock.monotonic(), self._clock.wall()
         self._slide(now)
@@ -197,7 +198,7 @@ class Monitor:
         if not self._arena.lease.take():
             return events
         for key, watch in self._watches.items():
-            if watch.is_due and (watch.is_served or guard.breaker(key).guard_bits):
+            if watch.is_due and not guard.is_in_doubt(key) and (watch.is_served or guard.breaker(key).guard_bits):
                 events += guard.decide(key, partial(watch.decide, now=now, at=at))
         return events
 

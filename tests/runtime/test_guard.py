@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from canary_sdk.core.breaker import Breaker, State
-from canary_sdk.runtime.guard import Guard
+from canary_sdk.core.breaker import KILLED, TRIPPED, Breaker, State
+from canary_sdk.runtime.guard import DOUBT_S, UNSAVED, UNTOLD, Guard
 
 
 def test_taking_over_what_is_known_restarts_no_wait() -> None:
@@ -69,4 +69,54 @@ def test_a_flag_without_a_slot_is_guarded_all_the_same() -> None:
     guard = Guard(memoryview(bytearray(8)), lambda _: 0)
     (view, slot), (other, _) = guard.byte_of("new-checkout"), guard.byte_of("search")
     guard.decide("new-checkout", lambda old: (replace(old, killed=True), ()))
-    assert (view[slot], other[0]) == (2, 0)
+    assert (view[slot], other[0]) == (KILLED | UNSAVED, 0)
+
+
+def two_guards() -> tuple[memoryview, Guard, Guard]:
+    """Return the byte of a flag and the guards of two workers that share it."""
+    view = memoryview(bytearray(2))
+    slots = {"new-checkout": 1}.__getitem__
+    return view[1:], Guard(view, slots), Guard(view, slots)
+
+
+def opened(breaker: Breaker) -> tuple[Breaker, tuple[()]]:
+    """Trip."""
+    return replace(breaker, state=State.OPEN, reason="too many errors"), ()
+
+
+def test_an_older_state_of_the_store_lets_go_of_no_newer_trip() -> None:
+    """A worker that reads that a trip was cleared, while another has just tripped again, leaves the flag off."""
+    byte, first, second = two_guards()
+    second.adopt({"new-checkout": Breaker("new-checkout", State.OPEN)}, 1)
+    first.decide("new-checkout", opened)
+    second.adopt({"new-checkout": Breaker("new-checkout")}, 2)
+    assert byte[0] == TRIPPED | UNSAVED
+    first.saved(first.unsaved, 3)
+    assert byte[0] == TRIPPED
+    second.adopt(first.breakers, 3)
+    assert (byte[0], second.breaker("new-checkout").reason) == (TRIPPED, "too many errors")
+
+
+def test_what_nobody_could_save_is_taken_over() -> None:
+    """The store was never told of a trip, and who decided is silent: another worker keeps it and will save it."""
+    byte, first, second = two_guards()
+    first.decide("new-checkout", opened)
+    first.decide("new-checkout", lambda old: (replace(old, killed=True), ()))
+    for now in (100.0, 100.0 + DOUBT_S):
+        second.reconcile(["new-checkout"], now)
+    taken = second.unsaved["new-checkout"]
+    assert (taken.state, taken.reason, taken.killed, taken.kill_reason) == (State.OPEN, UNTOLD, True, UNTOLD)
+    second.saved(second.unsaved, 1)
+    assert (byte[0], dict(second.unsaved)) == (TRIPPED | KILLED, {})
+
+
+def test_who_decided_may_still_say_why() -> None:
+    """A worker that took a trip over without its reason saves nothing, if the one that decided was faster."""
+    byte, first, second = two_guards()
+    first.decide("new-checkout", opened)
+    for now in (100.0, 100.0 + DOUBT_S):
+        second.reconcile(["new-checkout"], now)
+    first.saved(first.unsaved, 1)
+    second.adopt(first.breakers, 1)
+    assert (byte[0], dict(second.unsaved)) == (TRIPPED, {})
+    assert second.breaker("new-checkout").reason == "too many errors"
