@@ -9,9 +9,10 @@
     Configuration   c    what was configured from then on
 
 A line is a list of JSON types: the tag, then the fields in the order in which they stand here, without flag and time,
-which whoever keeps it keeps beside it. Fields are only ever added at the end: what an older release did not write is read as its default, and what a newer one adds is passed over,
-as are kinds that are not known. Counts and limits are exact, times are to the millisecond, figures for people have four
-digits and stand in the findings only; a reason that repeats the finding before is 0.
+which whoever keeps it keeps beside it. Fields are only ever added at the end: what an older release did not write is
+read as its default, and what a newer one adds is passed over, as are kinds that are not known. Counts and limits are
+exact, times are to the millisecond, figures for people have four digits and stand in the findings only; a reason that
+repeats the finding before is 0.
 
 It writes nothing: whoever keeps the journal turns the list into text, one a line, and decides how long to keep it.
 """

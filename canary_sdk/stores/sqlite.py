@@ -1,10 +1,10 @@
 """A store in one SQLite file, for all processes of one host. The only module that imports sqlite3.
 
 Tables: `store` (one row: the version), `document` (kind, key -> body, revision), `audit` (one row a real change),
-`journal` (one row a line) and `journal_key` (the keys of its lines). They are written in WAL mode, in immediate transactions that reach the disk before a commit
-is acknowledged, and are versioned by `PRAGMA user_version`. `PRAGMA application_id` marks the file as ours; any other
-database is refused. A new file gets the mode that the umask gives it, as do the `-wal` and `-shm` files beside it:
-whoever may write them owns the flags.
+`journal` (one row a line) and `journal_key` (the keys of its lines). They are written in WAL mode, in immediate
+transactions that reach the disk before a commit is acknowledged, and are versioned by `PRAGMA user_version`. `PRAGMA
+application_id` marks the file as ours; any other database is refused. A new file gets the mode that the umask gives it,
+as do the `-wal` and `-shm` files beside it: whoever may write them owns the flags.
 
 Nothing crosses a fork. SQLite notes for each process which locks it holds on a file, and a forked child inherits the
 note without the locks: a connection that the child opens would hold none in truth, and what it commits would be lost as
