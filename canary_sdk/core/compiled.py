@@ -11,7 +11,7 @@ Which unit of work asks, and whether a guard is up, is the runtime's business.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import mmh3
 
@@ -19,6 +19,7 @@ from canary_sdk.core.bucketing import BUCKETS, bucket_of, seed_of, threshold_of
 from canary_sdk.core.conditions import compile_condition, first_of, joined
 from canary_sdk.core.evaluation import NO_ATTRIBUTES, Evaluation, Reason, Role
 from canary_sdk.core.flags import DEFAULT, ROLLOUT, FlagType
+from canary_sdk.core.schemes import Bucketing, assigner
 from canary_sdk.core.variants import chooser
 
 if TYPE_CHECKING:
@@ -26,12 +27,16 @@ if TYPE_CHECKING:
 
     from canary_sdk.core.conditions import Holds
     from canary_sdk.core.flags import Flag, Prerequisite, Rule
+    from canary_sdk.core.schemes import Assign
 
     Attributes = Mapping[str, Any]
     Choose = Callable[[str | None, Attributes], Evaluation]
     Decide = Callable[[str | None, Attributes], Evaluation | None]
     Ask = Callable[[str, str | None, Attributes], Evaluation | None]
     """What another flag answers to the same targeting key and attributes; None if it is not known."""
+
+
+EVERYBODY: Final = 100
 
 
 class Plain(NamedTuple):
@@ -103,7 +108,7 @@ def compile_flag(
     before: Decide | None = joined(steps, first_of) if steps else None
     choose = _chooser(before, split)
     tripped = answer_of(flag, flag.baseline, Reason.TRIPPED)
-    is_probed = _first(flag, threshold_of(probe_percent))
+    is_probed = _first(flag, probe_percent)
     probe = _probe(choose, is_probed, tripped)
     return CompiledFlag(flag, choose, probe, is_probed, tripped, before, split, targets, rules, ask)
 
@@ -187,6 +192,8 @@ def _split(flag: Flag, percent: float, reason: Reason) -> Split:
     off = answer_of(flag, flag.baseline, reason, Role.BASELINE if own else Role.APART)
     keyless = answer_of(flag, flag.baseline, Reason.DEFAULT)
     on = [answer_of(flag, each.name, reason, Role.CANDIDATE if own else Role.APART) for each in flag.candidates]
+    if flag.bucketing is not Bucketing.CANARY:
+        return _assigned(flag, percent, on, off, keyless)
     if len(on) > 1:
         return _divided(flag, threshold, on, off, keyless)
     if threshold >= BUCKETS:
@@ -242,8 +249,31 @@ def _divided(flag: Flag, threshold: int, on: list[Evaluation], off: Evaluation, 
     return Split(choose)
 
 
-def _first(flag: Flag, threshold: int) -> Callable[[str | None], bool]:
-    """Return whether a key is among those who have the lowest buckets."""
+def _assigned(flag: Flag, percent: float, on: list[Evaluation], off: Evaluation, keyless: Evaluation) -> Split:
+    """Divide a percentage as another tool does."""
+    if percent >= EVERYBODY and len(on) == 1:
+        return _always(on[0])
+    assign = assign_of(flag, percent)
+    answers: dict[str | None, Evaluation] = {None: off} | {each.variant: each for each in on}
+    nobody = answers[assign("")] if percent >= EVERYBODY else keyless
+    return Split(lambda key, _: answers[assign(key)] if key else nobody)
+
+
+def assign_of(flag: Flag, percent: float) -> Assign:
+    """Return which variant another tool gives a key; None for the baseline."""
+    weights = {each.name: each.weight for each in flag.candidates}
+    ordered = [name for name in flag.order or weights if name in weights]
+    last = flag.order[:1] != (flag.baseline,)
+    salt = flag.salt or flag.key
+    return assigner(flag.bucketing, salt, percent, {name: weights[name] for name in ordered}, last=last)
+
+
+def _first(flag: Flag, percent: float) -> Callable[[str | None], bool]:
+    """Return whether a key is among those whom so small a percentage would let in."""
+    if flag.bucketing is not Bucketing.CANARY:
+        assign = assign_of(flag, percent)
+        return lambda key: percent >= EVERYBODY or (bool(key) and assign(key or "") is not None)
+    threshold = threshold_of(percent)
     seed = seed_of(flag.salt or flag.key)
     return lambda key: bucket_of(key, seed) < threshold if key else threshold >= BUCKETS
 

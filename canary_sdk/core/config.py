@@ -40,12 +40,14 @@ from canary_sdk.core.reading import (
     table_of,
     whole,
 )
+from canary_sdk.core.schemes import Bucketing
 from canary_sdk.core.slo import parse_slo
 from canary_sdk.core.targeting import READERS, disagreements, variants_of
 from canary_sdk.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from enum import StrEnum
 
     from canary_sdk.core.flags import Condition
     from canary_sdk.core.plan import Plan
@@ -199,8 +201,8 @@ def _holdback(found: object) -> float:
     return percent
 
 
-def _type(found: object) -> str:
-    names = [str(name) for name in FlagType]
+def _one_of(choices: type[StrEnum], found: object) -> str:
+    names = [str(name) for name in choices]
     if found not in names:
         raise ValueError(f"found {say(found)}, expected {either(names)}{hint(found, names)}")
     return str(found)
@@ -242,10 +244,12 @@ _METADATA: Final[Mapping[str, Reader]] = {
 _FLAG: Final[Mapping[str, Reader]] = {
     **_METADATA,
     **READERS,
-    "type": _type,
+    "type": partial(_one_of, FlagType),
     "rollout": parse_percent,
     "enabled": boolean,
     "salt": filled,
+    "bucketing": partial(_one_of, Bucketing),
+    "order": list_of(filled),
     "slos": list_of(_slo),
     "soft": list_of(_slo),
     "plan": read_plan,
@@ -401,6 +405,8 @@ def _flag(key: str, fields: Fields, overridden: tuple[str, ...] = ()) -> Flag:
         rollout=fields.get("rollout", 0.0),
         enabled=fields.get("enabled", True),
         salt=fields.get("salt", key),
+        bucketing=Bucketing(fields.get("bucketing", Bucketing.CANARY)),
+        order=tuple(fields.get("order", ())),
         slos=tuple(parse_slo(text) for text in fields.get("slos", ())),
         soft=tuple(parse_slo(text) for text in fields.get("soft", ())),
         variants=tuple(Variant(each, **rest) for each, rest in sorted(fields.get("variants", {}).items())),

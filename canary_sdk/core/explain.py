@@ -11,6 +11,7 @@ from canary_sdk.core.compiled import answer_of, is_met
 from canary_sdk.core.evaluation import Reason
 from canary_sdk.core.explanation import Cause, Explanation
 from canary_sdk.core.flags import ROLLOUT
+from canary_sdk.core.schemes import Bucketing
 
 if TYPE_CHECKING:
     from canary_sdk.core.compiled import Attributes, CompiledFlag, CompiledRule
@@ -60,6 +61,8 @@ def _ruled(flag: CompiledFlag, rule: CompiledRule, index: int, key: str | None, 
 def _split(
     flag: CompiledFlag, answer: Evaluation, cause: Cause, percent: float, key: str | None, **parts: object
 ) -> Evaluation:
+    if flag.flag.bucketing is not Bucketing.CANARY:
+        return _told(answer, cause, bucketing=flag.flag.bucketing, threshold=threshold_of(percent), **parts)
     seed = seed_of(flag.flag.salt or flag.flag.key)
     bucket = bucket_of(key, seed) if key else None
     return _told(answer, cause, bucket=bucket, threshold=threshold_of(percent), **parts)

@@ -33,7 +33,8 @@ class Explanation:
 
     `overridden` are the fields in which `environment` differs. `prerequisite` is the one that failed; `target` the key
     that is named; `rule` the position, from 0, of the rule that decided. `bucket` and `threshold` are there where a
-    percentage was asked, the flag's or the rule's: below the threshold one is in. Without a key there is no bucket.
+    percentage was asked, the flag's or the rule's: below the threshold one is in. Without a key there is no bucket, and
+    none where `bucketing` names another tool in whose way the key was placed.
     """
 
     flag_key: str
@@ -47,6 +48,7 @@ class Explanation:
     rule_name: str = ""
     bucket: int | None = None
     threshold: int | None = None
+    bucketing: str = ""
 
     def __str__(self) -> str:
         """Say it in one sentence."""
@@ -71,6 +73,8 @@ class Explanation:
         threshold = self.threshold or 0
         if not 0 < threshold < BUCKETS:
             return "everybody is in the rollout" if threshold else "nobody is in the rollout"
+        if self.bucketing:
+            return f"that is where {self.bucketing} bucketing puts it"
         if self.bucket is None:
             return "there is no targeting key"
         return f"bucket {self.bucket} is {'' if self.bucket < threshold else 'not '}below the threshold {threshold}"

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from canary_sdk.core.schemes import Bucketing
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -85,8 +87,10 @@ class Flag:
     `candidate` is what the rollout hands out, unless it is divided among `variants`. `rollout` is a percentage from 0
     to 100 with up to three decimals. `salt` decides who is in it; it is the key unless somebody chose another.
     A breach of its `slos` takes it back, one of its `soft` ones is told and holds it where it is.
-    `targets` are the targeting keys that a variant is forced on, by its name. `plan` is the recipe of its rollouts, or
-    the name of one that is declared elsewhere. `overridden` are the fields in which this environment differs.
+    `bucketing` says in whose way, `order` in which order another tool lists the variants: all of them, by name unless
+    said otherwise, and the baseline last unless it is named. `targets` are the targeting keys that a variant is forced
+    on, by its name. `plan` is the recipe of its rollouts, or the name of one that is declared elsewhere. `overridden`
+    are the fields in which this environment differs.
     """
 
     key: str
@@ -98,6 +102,8 @@ class Flag:
     rollout: float = 0.0
     enabled: bool = True
     salt: str = ""
+    bucketing: Bucketing = Bucketing.CANARY
+    order: tuple[str, ...] = ()
     slos: tuple[Slo, ...] = ()
     soft: tuple[Slo, ...] = ()
     variants: tuple[Variant, ...] = ()

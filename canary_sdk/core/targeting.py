@@ -25,11 +25,13 @@ from canary_sdk.core.reading import (
     hint,
     list_of,
     name,
+    names,
     number,
     parse_percent,
     say,
     table_of,
 )
+from canary_sdk.core.schemes import Bucketing
 from canary_sdk.errors import Problem
 
 if TYPE_CHECKING:
@@ -121,6 +123,35 @@ def disagreements(type_: object, fields: Fields, own: Fields) -> Iterator[Proble
                 ("variants",), f"found no {say(variant)}, expected it, or other {path[0]} with these variants"
             )
     yield from _named_twice(own)
+    yield from _misordered(type_, fields, own)
+    yield from _not_as_unleash_has(fields, own)
+
+
+def _misordered(type_: object, fields: Fields, own: Fields) -> Iterator[Problem]:
+    """Name an order that no other tool can have."""
+    at = next((each for each in ("order", "bucketing", "variants", "default") if each in own), None)
+    if "order" not in fields or at is None:
+        return
+    order, baseline, variants = fields["order"], BASELINE, set(fields.get("variants", [CANDIDATE]))
+    if type_ == FlagType.BOOLEAN:
+        baseline = SWITCH[bool(fields.get("default", False))]
+        variants = set(SWITCH.values()) - {baseline}
+    if fields.get("bucketing", Bucketing.CANARY) == Bucketing.CANARY:
+        yield Problem((at,), "found an order, expected a 'bucketing' of another tool with it: ours needs none")
+    elif set(order) - {baseline} != variants:
+        yield Problem((at,), f"found the order {say(order)}, expected all of {names(sorted(variants))}")
+    elif baseline in order[1:-1]:
+        yield Problem((at,), "found the baseline between variants, expected it first or last")
+
+
+def _not_as_unleash_has(fields: Fields, own: Fields) -> Iterator[Problem]:
+    """Name weights that are no whole numbers, if it is Unleash's way in which they are drawn."""
+    if fields.get("bucketing") != Bucketing.UNLEASH or not {"variants", "bucketing"} & own.keys():
+        return
+    for variant, each in fields.get("variants", {}).items():
+        if each["weight"] % 1:
+            at = ("variants", variant, "weight") if "variants" in own else ("bucketing",)
+            yield Problem(at, f"found a weight of {each['weight']}, expected a whole one, as Unleash has")
 
 
 def _named(fields: Fields) -> Iterator[tuple[tuple[str, ...], str, set[str]]]:

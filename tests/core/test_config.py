@@ -210,8 +210,8 @@ def test_fields_are_copied() -> None:
 # --- mistakes ---
 
 FLAG_KEYS: Final = (
-    "candidate, created, default, description, enabled, environments, expires, maximum, minimum, owner, plan, "
-    "prerequisites, rollout, rules, salt, slos, soft, tags, targets, type or variants"
+    "bucketing, candidate, created, default, description, enabled, environments, expires, maximum, minimum, order, "
+    "owner, plan, prerequisites, rollout, rules, salt, slos, soft, tags, targets, type or variants"
 )
 PERCENT: Final = "expected a percentage from 0 to 100 with at most three decimals: 5, 0.125 or '5%'"
 DURATION: Final = (
@@ -364,9 +364,9 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
         "[flags.a.environments.s.environments]",
         [
             (
-                "flags.a.environments.s.environments: unknown key, expected candidate, created, default, description, "
-                "enabled, expires, maximum, minimum, owner, plan, prerequisites, rollout, rules, salt, slos, soft, "
-                "tags, targets or variants"
+                "flags.a.environments.s.environments: unknown key, expected bucketing, candidate, created, default, "
+                "description, enabled, expires, maximum, minimum, order, owner, plan, prerequisites, rollout, rules, "
+                "salt, slos, soft, tags, targets or variants"
             )
         ],
     ),
