@@ -2,7 +2,7 @@
 
     kind            tag  what it is
     Interval        i    what was counted on both arms
-    Judged          j    the verdict on that, with every finding
+    Judged          j    the verdict on that, with every finding, and what the sequential judge made of it
     Ruling          r    what was decided, and on how much bake time
     Transition      t    one status or stage became another
     Consent         a    somebody approved
@@ -20,7 +20,7 @@ It writes nothing: whoever keeps the journal turns the list into text, one a lin
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from canary_sdk.core.judge import Finding, Outcome, Verdict
 from canary_sdk.core.slo import parse_slo
@@ -56,9 +56,24 @@ class Interval(Record):
     total: Tally | None = None
 
 
+class Weighed(NamedTuple):
+    """What the sequential judge said at the end of an interval: what follows, and from how much evidence, in nats.
+
+    `stream` speaks loudest for it. The sentence is kept only where something other than going on follows.
+    """
+
+    action: str
+    stream: str
+    log_e: float
+    sentence: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged(Record):
-    """What was found in one interval; `breaches` is how many blaming breaches had then followed each other."""
+    """What was found in one interval; `breaches` is how many blaming breaches had then followed each other.
+
+    The verdict is the interval's own, by its counts alone; `weighed` is None where no sequential judge was heard.
+    """
 
     tag: ClassVar[str] = "j"
 
@@ -66,6 +81,7 @@ class Judged(Record):
     stage: int
     verdict: Verdict
     breaches: int = 0
+    weighed: Weighed | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,9 +167,15 @@ def decode(line: Sequence[Any], flag_key: str, at: float) -> Record | None:
     )
 
 
+_NIL: Final = -1000.0
+"""So little evidence is as good as none."""
+
+
 def _plain(value: Any) -> object:
     if isinstance(value, Tally):
         return replace(value, quantiles={}).to_list()
+    if isinstance(value, Weighed):
+        return [value.action, value.stream, figure(max(value.log_e, _NIL)), *filter(None, [value.sentence])]
     if isinstance(value, Verdict):
         return [tidy(round(value.seconds, 6)), _findings(value.findings)]
     return tidy(round(value, 3)) if isinstance(value, float) else value
@@ -215,4 +237,5 @@ _READ: Final[Mapping[str, Any]] = {
     "baseline": _read_tally,
     "total": _read_tally,
     "verdict": _read_verdict,
+    "weighed": lambda found: None if found is None else Weighed(*found),
 }

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from canary_sdk.core.eprocess import NOTHING
 from canary_sdk.core.journal import (
     Configuration,
     Consent,
@@ -19,6 +20,7 @@ from canary_sdk.core.journal import (
     Record,
     Ruling,
     Transition,
+    Weighed,
     decode,
     encode,
 )
@@ -51,6 +53,8 @@ EVERY_KIND: Final[list[Record]] = [
     Interval(flag_key="f", at=WALL, attempt=1, stage=2, candidate=COUNTED, baseline=COUNTED + COUNTED, total=COUNTED),
     Interval(flag_key="f", at=WALL + 1, attempt=1, stage=4),
     Judged(flag_key="f", at=WALL, attempt=1, stage=2, verdict=VERDICT, breaches=2),
+    Judged(flag_key="f", at=WALL + 1, attempt=1, stage=2, verdict=VERDICT, weighed=Weighed("CONTINUE", "p95", -1.25)),
+    Judged(flag_key="f", at=WALL + 2, attempt=1, stage=2, verdict=VERDICT, weighed=Weighed("HOLD", "p95", 5, "why")),
     Ruling(flag_key="f", at=WALL, seq=7, action="HOLD", stage=2, baked_s=90.0, reason="nothing was judged"),
     Transition(
         flag_key="f", at=WALL, seq=7, attempt=1, before="RUNNING", after="PAUSED", stage=2, percent=25.0, who="bo"
@@ -77,12 +81,19 @@ def test_each_kind_is_read_as_it_was_written(record: Record) -> None:
     assert read(write(record)) == record
 
 
+def test_no_evidence_is_a_short_number() -> None:
+    """A judge that has seen nothing says so in nats that nobody would believe, and they are not written out."""
+    nothing = Weighed("CONTINUE", "shape", NOTHING)
+    text, *_ = write(Judged(flag_key="f", at=WALL, attempt=1, stage=1, verdict=Verdict((), 30.0), weighed=nothing))
+    assert text == '["j",1,1,[30,[]],0,["CONTINUE","shape",-1000]]'
+
+
 def test_every_kind_has_its_own_tag() -> None:
     """No two kinds can be taken for each other, and the fields have the places that were published."""
     places = {kind.tag: [each.name for each in fields(kind)] for kind in {type(record) for record in EVERY_KIND}}
     assert {tag: names[2:] for tag, names in places.items() if names[:2] == ["flag_key", "at"]} == {
         "i": ["attempt", "stage", "candidate", "baseline", "total"],
-        "j": ["attempt", "stage", "verdict", "breaches"],
+        "j": ["attempt", "stage", "verdict", "breaches", "weighed"],
         "r": ["seq", "action", "stage", "baked_s", "reason"],
         "t": ["seq", "attempt", "before", "after", "stage", "percent", "who", "reason"],
         "a": ["attempt", "stage", "role", "who", "why"],
@@ -92,7 +103,7 @@ def test_every_kind_has_its_own_tag() -> None:
 
 def test_older_and_newer_releases_read_each_other() -> None:
     """A field that was not written is its default, one that is not known is passed over, and so is a whole kind."""
-    ruling = EVERY_KIND[3]
+    (ruling,) = (record for record in EVERY_KIND if isinstance(record, Ruling))
     line = encode(ruling)
     assert decode([*line, "a field of a newer release"], "f", WALL) == ruling
     shorter = decode(line[:-1], "f", WALL)
