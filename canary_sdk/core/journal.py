@@ -11,15 +11,15 @@
 A line is a list of JSON types: the tag, then the fields in the order in which they stand here, without flag and time,
 which whoever keeps it keeps beside it. Fields are only ever added at the end: what an older release did not write is
 read as its default, and what a newer one adds is passed over, as are kinds that are not known. Counts and limits are
-exact, times are to the millisecond, figures for people have four digits and stand in the findings only; a reason that
-repeats the finding before is 0.
+exact, times are to the millisecond, figures for people have four digits. A finding that passed is its name alone, and a
+reason that repeats the finding before is 0.
 
 It writes nothing: whoever keeps the journal turns the list into text, one a line, and decides how long to keep it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from canary_sdk.core.judge import Finding, Outcome, Verdict
@@ -42,10 +42,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval(Record):
-    """What was counted in one interval of a stage; `total` is the whole traffic, where the arms are not all of it.
-
-    Quantiles are not written: what they were is in the findings.
-    """
+    """What was counted in one interval of a stage; `total` is the whole traffic, where the arms are not all of it."""
 
     tag: ClassVar[str] = "i"
 
@@ -173,7 +170,7 @@ _NIL: Final = -1000.0
 
 def _plain(value: Any) -> object:
     if isinstance(value, Tally):
-        return replace(value, quantiles={}).to_list()
+        return value.to_list()
     if isinstance(value, Weighed):
         return [value.action, value.stream, figure(max(value.log_e, _NIL)), *filter(None, [value.sentence])]
     if isinstance(value, Verdict):
@@ -182,11 +179,17 @@ def _plain(value: Any) -> object:
 
 
 def _findings(findings: Sequence[Finding]) -> list[list[object]]:
-    """Write findings without what goes without saying: the reason of a pass, and one that repeats itself."""
+    """Write findings without what goes without saying: all of a pass but its name, and a reason that repeats itself.
+
+    What passed was counted in units of work, whose figures are the interval's; those of calls stand nowhere else.
+    """
     lines, last = [], ""
     for finding in findings:
-        line = _numbers(finding)
-        if finding.outcome is not Outcome.PASS:
+        line: list[object] = [finding.slo.text, finding.outcome.value]
+        passed = finding.outcome is Outcome.PASS
+        if not passed or finding.slo.of == "call":
+            line += _numbers(finding)
+        if not passed:
             line += [int(finding.shared), 0 if finding.why == last else finding.why]
             last = finding.why
         lines.append(line)
@@ -195,7 +198,7 @@ def _findings(findings: Sequence[Finding]) -> list[list[object]]:
 
 def _numbers(finding: Finding) -> list[object]:
     figures = [None if each is None else figure(each) for each in (finding.candidate, finding.baseline)]
-    return [finding.slo.text, finding.outcome.value, *figures, finding.samples, finding.baseline_samples, finding.bad]
+    return [*figures, finding.samples, finding.baseline_samples, finding.bad]
 
 
 def _read_findings(lines: Sequence[Sequence[Any]]) -> tuple[Finding, ...]:
@@ -208,8 +211,8 @@ def _read_findings(lines: Sequence[Sequence[Any]]) -> tuple[Finding, ...]:
 
 
 def _read_finding(line: Sequence[Any], last: str) -> Finding:
-    text, outcome, candidate, baseline, samples, baseline_samples, bad, *rest = line
-    shared, why = rest or (0, "")
+    text, outcome, *rest = line
+    candidate, baseline, samples, baseline_samples, bad, shared, why = (*rest, *_PASSED[len(rest) :])[: len(_PASSED)]
     return Finding(
         slo=parse_slo(text),
         outcome=Outcome(outcome),
@@ -221,6 +224,10 @@ def _read_finding(line: Sequence[Any], last: str) -> Finding:
         shared=bool(shared),
         why=last if why == 0 else why,
     )
+
+
+_PASSED: Final = (None, None, 0, 0, None, 0, "")
+"""What is not written of a pass."""
 
 
 def _read_verdict(found: Sequence[Any]) -> Verdict:
