@@ -41,11 +41,6 @@ class Side:
     errors: int = 0
 
     @property
-    def counted(self) -> int:
-        """How many units are in cells."""
-        return sum(map(sum, self.cells))
-
-    @property
     def failed(self) -> Pair:
         """Errors and units."""
         return Pair(self.errors, self.units)

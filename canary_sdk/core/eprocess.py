@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import accumulate
-from math import exp, log1p
+from math import exp, fsum, log, log1p
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class Schedule:
         """
         horizon_s = self.horizons_s[stage]
         begin_s, end_s = min(begin_s, horizon_s), min(end_s, horizon_s)
-        within = math.log((end_s + _RISE_S) / (begin_s + _RISE_S)) / math.log((horizon_s + _RISE_S) / _RISE_S)
+        within = log((end_s + _RISE_S) / (begin_s + _RISE_S)) / log((horizon_s + _RISE_S) / _RISE_S)
         at_promotion = 1.0 if begin_s == 0 else 0.0
         return (at_promotion + within) / (2 * len(self.horizons_s))
 
@@ -76,9 +75,13 @@ class Evidence:
         `steps` are the log e-values of the batch, one a size. `eta` (at most 1) tempers them, and no single batch is
         worth more than `cap` nats; neither makes an e-value greater in expectation.
         """
-        start = math.log(weight) if weight > 0 else NOTHING
-        grown = [log_add(log, start) + min(eta * step, cap) for log, step in zip(self.logs, steps, strict=True)]
-        return Evidence(tuple([min(max(log, NOTHING), ENOUGH) for log in grown]))
+        start = log(weight) if weight > 0 else NOTHING
+        logs = []
+        for old, step in zip(self.logs, steps, strict=True):
+            bet = eta * step
+            new = log_add(old, start) + (min(cap, bet))
+            logs.append(min(ENOUGH, new))
+        return Evidence(tuple(logs))
 
 
 def log_add(one: float, other: float) -> float:
@@ -91,5 +94,5 @@ def log_mean(logs: Sequence[float]) -> float:
     """Return the logarithm of the average; NOTHING if there is nothing to average."""
     if not logs:
         return NOTHING
-    *_, total = accumulate(logs, log_add)
-    return total - math.log(len(logs))
+    top = max(logs)
+    return top + log(fsum([exp(each - top) for each in logs]) / len(logs))

@@ -8,13 +8,14 @@ where a product is a sum.
 Whatever else goes into a bet (a tilt, a share, odds) must be known before the batch, or the odds are not fair.
 
 The arguments are counts up to 1e9 and shares down to 1e-9; the result is always finite. `candidate` and `baseline` are
-counts of the *same* seconds: what happens to both arms in these seconds cancels out.
+counts of the *same* seconds: what happens to both arms in these seconds cancels out. A comparison is bet on for several
+sizes of effect at once, and returns as many logarithms.
 """
 
 from __future__ import annotations
 
 import math
-from math import log1p
+from math import log, log1p
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def rank_scores(past: Sequence[float]) -> tuple[float, ...]:
     scores, below = [], 0.0
     for share in _shares(past):
         rank = _inside(below + share / 2)
-        scores.append(math.log(rank / (1 - rank)) / 1.702)
+        scores.append(log(rank / (1 - rank)) / 1.702)
         below += share
     return tuple(scores)
 
@@ -83,7 +84,7 @@ def odds_tilt(share: float, odds: float, known: tuple[float, float] | None = Non
     return tilt((1 / scale, odds / scale), known)
 
 
-def log_shape(candidate: Sequence[int], baseline: Sequence[int], against: Tilt) -> float:
+def log_shape(candidate: Sequence[int], baseline: Sequence[int], tilts: Sequence[Tilt]) -> list[float]:
     """H0: the candidate's law is that of the baseline times `known`, or better; the law itself may be any.
 
         rho = nc / (nc + nb);   m_i = (rho g_i r_i + 1 - rho) / (rho g_i + 1 - rho)
@@ -98,31 +99,38 @@ def log_shape(candidate: Sequence[int], baseline: Sequence[int], against: Tilt) 
     """
     nc, nb = sum(candidate), sum(baseline)
     if not nc or not nb:
-        return 0.0
+        return [0.0] * len(tilts)
     rho = nc / (nc + nb)
-    total = 0.0
-    for kc, kb, log, excess in zip(candidate, baseline, against.logs, against.excess, strict=True):
-        if kc or kb:
-            total += kc * log - (kc + kb) * log1p(rho * excess)
-    return total if against.known is None else total + _granted(candidate, baseline, rho, against)
+    seen = [(i, kc, kc + kb) for i, (kc, kb) in enumerate(zip(candidate, baseline, strict=True)) if kc or kb]
+    found = []
+    for logs, excess, known in tilts:
+        total = 0.0
+        for i, kc, n in seen:
+            total += kc * logs[i] - n * log1p(rho * excess[i])
+        if known is not None:
+            total += _granted(seen, rho, excess, known)
+        found.append(total)
+    return found
 
 
-def _granted(candidate: Sequence[int], baseline: Sequence[int], rho: float, against: Tilt) -> float:
+def _granted(
+    seen: Iterable[tuple[int, int, int]], rho: float, excess: Sequence[float], known: Sequence[float]
+) -> float:
     """Return what `known` ratios add: ln m_i as it is, taken off ln m_i as it would be without them."""
-    assert against.known is not None
     total = 0.0
-    for kc, kb, excess, known in zip(candidate, baseline, against.excess, against.known, strict=True):
-        plain, granted = log1p(rho * excess), log1p(rho * (known * (1 + excess) - 1))
-        total += (kc + kb) * (plain - granted + log1p(rho * (known - 1)))
+    for i, _, n in seen:
+        plain, granted = log1p(rho * excess[i]), log1p(rho * (known[i] * (1 + excess[i]) - 1))
+        total += n * (plain - granted + log1p(rho * (known[i] - 1)))
     return total
 
 
-def log_absolute(bad: int, count: int, share: float, odds: float) -> float:
+def log_absolute(bad: int, count: int, share: float, odds: Iterable[float]) -> list[float]:
     """H0: each of `count` is bad with a probability of at most `share`. Bets on odds that are `odds` times as high.
 
     The likelihood ratio of p1 = odds p0 / (1 - p0 + odds p0) to p0, which is log E = k ln odds - n ln(1 + (odds-1) p0).
     """
-    return bad * math.log(odds) - count * log1p((odds - 1) * _inside(share))
+    share = _inside(share)
+    return [bad * log(each) - count * log1p((each - 1) * share) for each in odds]
 
 
 class Pair(NamedTuple):
@@ -136,7 +144,7 @@ NONE: Final = Pair(0, 0)
 """Nothing was counted."""
 
 
-def log_margin(candidate: Pair, baseline: Pair, ratio: float, extra: float, odds: float) -> float:
+def log_margin(candidate: Pair, baseline: Pair, ratio: float, extra: float, odds: Sequence[float]) -> list[float]:
     """H0: pc <= ratio pb + extra. A candidate may be that much worse before it counts.
 
         q0 = r0 nc / (r0 nc + nb);  q1 the same with r0 odds;  a = q1 / q0;  b = (1 - q1) / (1 - q0)
@@ -147,9 +155,9 @@ def log_margin(candidate: Pair, baseline: Pair, ratio: float, extra: float, odds
     """
     nc, nb = candidate.total, baseline.total
     if not nc or not nb:
-        return 0.0
-    tilted = (ratio * nc + nb) / (ratio * odds * nc + nb)
-    return candidate.bad * math.log(odds * tilted) + baseline.bad * math.log(tilted) - nc * extra * (odds * tilted - 1)
+        return [0.0] * len(odds)
+    tilted = [(each, (ratio * nc + nb) / (ratio * each * nc + nb)) for each in odds]
+    return [candidate.bad * log(each * b) + baseline.bad * log(b) - nc * extra * (each * b - 1) for each, b in tilted]
 
 
 def log_split(counts: Sequence[int], shares: Sequence[float], concentration: float = 1000.0) -> float:
@@ -159,15 +167,15 @@ def log_split(counts: Sequence[int], shares: Sequence[float], concentration: flo
     own sufficient state, so this is the whole process, not the step of one batch.
     """
     parts = [
-        math.lgamma(concentration * share + count) - math.lgamma(concentration * share) - count * math.log(share)
+        math.lgamma(concentration * share + count) - math.lgamma(concentration * share) - count * log(share)
         for count, share in zip(counts, shares, strict=True)
     ]
     return math.fsum([*parts, math.lgamma(concentration), -math.lgamma(concentration + sum(counts))])
 
 
-def log_floor(count: int, seconds: float, floor: float, factor: float) -> float:
-    """H0: requests arrive at `floor` a second or more. Bets on `factor` (below 1) of that, as a Poisson process."""
-    return count * math.log(factor) + (1 - factor) * floor * seconds
+def log_floor(count: int, seconds: float, floor: float, factors: Iterable[float]) -> list[float]:
+    """H0: requests arrive at `floor` a second or more. Bets on `factors` (below 1) of that, as a Poisson process."""
+    return [count * log(each) + (1 - each) * floor * seconds for each in factors]
 
 
 def _inside(share: float) -> float:

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from operator import add
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from canary_sdk.core.cells import over, quantile_edges, rebinned
 from canary_sdk.core.evalues import (
@@ -30,7 +32,7 @@ from canary_sdk.core.evalues import (
 from canary_sdk.core.slo import Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from canary_sdk.core.batch import Batch, Side
     from canary_sdk.core.slo import Slo
@@ -46,7 +48,7 @@ ODDS: Final = (1.3, 1.7, 2.4, 4.0, 9.0, 25.0)
 
 SIZES: Final = len(ODDS)
 
-Steps = tuple[float, ...]
+Steps = Sequence[float]
 """The log e-value of one batch for each size of effect."""
 
 Edges = tuple[tuple[float, ...], ...]
@@ -69,8 +71,8 @@ class Past:
     def grown(self, side: Side, kept: float) -> Past:
         """Forget all but the share `kept`, and add what was counted of the baseline."""
         cells = tuple(
-            tuple(count * kept + new for count, new in zip(*stratum, strict=True))
-            for stratum in zip(self.cells, side.cells, strict=True)
+            tuple([count * kept + added for count, added in zip(old, new, strict=True)])
+            for old, new in zip(self.cells, side.cells, strict=True)
         )
         return Past(cells, self.failed * kept + side.errors, self.units * kept + side.units)
 
@@ -123,6 +125,14 @@ class Grant:
         return self.ratio > 1 or self.extra > 0
 
 
+class Answer(NamedTuple):
+    """What one batch says to a question: the log e-value for every size of effect, and how many were bad, by arm."""
+
+    steps: Steps
+    candidate: Pair
+    baseline: Pair
+
+
 @dataclass(frozen=True, slots=True)
 class LatencyQuestion:
     """A comparison of latency cells, stratum by stratum.
@@ -135,25 +145,19 @@ class LatencyQuestion:
     cuts: tuple[int, ...]
     whole: bool = False
 
-    def steps(self, batch: Batch) -> Steps:
-        """Put the question, for every size of effect. A stratum without a candidate says nothing."""
-        sums = [0.0] * SIZES
-        for candidate, baseline, tilts, cut in zip(
-            batch.candidate.cells, batch.baseline.cells, self.tilts, self.cuts, strict=True
-        ):
-            if any(candidate) and any(baseline):
-                mine, other = (candidate, baseline) if self.whole else (_halves(candidate, cut), _halves(baseline, cut))
-                sums = [total + log_shape(mine, other, each) for total, each in zip(sums, tilts, strict=True)]
-        return tuple(sums)
-
-    def counts(self, side: Side) -> Pair:
-        """Return how many were over the cut, for people and for absolute limits."""
-        bad = sum(sum(cells[cut:]) for cells, cut in zip(side.cells, self.cuts, strict=True)) if side.cells else 0
-        return Pair(bad, side.counted)
-
-
-def _halves(cells: Sequence[int], cut: int) -> tuple[int, int]:
-    return sum(cells[:cut]), sum(cells[cut:])
+    def answered(self, batch: Batch) -> Answer:
+        """Put the question. A stratum without a candidate says nothing; counted is who was over the cut."""
+        steps, kc, nc, kb, nb = [0.0] * SIZES, 0, 0, 0, 0
+        nobody = ((),) * len(self.cuts)
+        strata = zip(batch.candidate.cells or nobody, batch.baseline.cells or nobody, strict=True)
+        for (candidate, baseline), tilts, cut in zip(strata, self.tilts, self.cuts, strict=True):
+            bad, count, others_bad, others = sum(candidate[cut:]), sum(candidate), sum(baseline[cut:]), sum(baseline)
+            kc, nc, kb, nb = kc + bad, nc + count, kb + others_bad, nb + others
+            if count and others:
+                halves = (count - bad, bad), (others - others_bad, others_bad)
+                bets = log_shape(candidate, baseline, tilts) if self.whole else log_shape(*halves, tilts)
+                steps = list(map(add, steps, bets))
+        return Answer(steps, Pair(kc, nc), Pair(kb, nb))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,18 +167,17 @@ class ErrorQuestion:
     tilts: tuple[Tilt, ...]
     grant: Grant
 
-    def steps(self, batch: Batch) -> Steps:
-        """Put the question, for every size of effect."""
+    def answered(self, batch: Batch) -> Answer:
+        """Put the question; counted is who failed."""
         mine, other = batch.candidate.failed, batch.baseline.failed
+        return Answer(self._steps(mine, other), mine, other)
+
+    def _steps(self, mine: Pair, other: Pair) -> Steps:
         if not self.grant.is_margin:
             good = (mine.total - mine.bad, mine.bad), (other.total - other.bad, other.bad)
-            return tuple(log_shape(*good, each) for each in self.tilts)
+            return log_shape(*good, self.tilts)
         ratio = self.grant.ratio * (self.grant.known[1] if self.grant.known else 1.0)
-        return tuple(log_margin(mine, other, ratio, self.grant.extra, odds) for odds in ODDS)
-
-    def counts(self, side: Side) -> Pair:
-        """Return how many failed."""
-        return side.failed
+        return log_margin(mine, other, ratio, self.grant.extra, ODDS)
 
 
 Question = LatencyQuestion | ErrorQuestion
@@ -218,4 +221,4 @@ def promised(slo: Slo) -> float:
 
 def absolute_steps(found: Pair, share: float) -> Steps:
     """Ask whether more than `share` are bad, whatever the other arm does; for every size of effect."""
-    return tuple(log_absolute(found.bad, found.total, share, odds) for odds in ODDS)
+    return log_absolute(found.bad, found.total, share, ODDS)

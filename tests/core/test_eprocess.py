@@ -84,7 +84,7 @@ def test_looking_all_the_time_is_wrong_no_more_often_than_promised() -> None:
     rng = np.random.default_rng(5)
     schedule, alarms = Schedule((300.0,)), 0
     counts = rng.binomial(20, 0.1, size=(2000, 300)).tolist()
-    steps = [[log_absolute(bad, 20, 0.1, odds) for odds in (1.3, 2.0, 4.0)] for bad in range(21)]
+    steps = [log_absolute(bad, 20, 0.1, (1.3, 2.0, 4.0)) for bad in range(21)]
     weights = [schedule.weight(0, second, second + 1) for second in range(300)]
     for run in counts:
         evidence = Evidence.none(3)
