@@ -26,7 +26,7 @@ STATEMENTS = {
     "evaluate_all, a flag": "evaluate_all(next_key())",
     "explained": "evaluate('some', next_key(), explain=True)",
 }
-FORGET = {"set": "unit['some'] = mark", "set and pop": "unit['some'] = mark; pop('some', None)"}
+FORGET = {"set": "unit.marks['some'] = mark", "set and pop": "unit.marks['some'] = mark; pop('some', None)"}
 IN_A_UNIT = {
     "in a unit: is_enabled, 25 %, not met before": "pop('some', None); is_enabled('some', next_key())",
     "in a unit: is_enabled, 25 %, by the unit's own key": "pop('some', None); is_enabled('some')",
@@ -65,7 +65,7 @@ def main() -> None:
         results = {name: value - key for name, value in results.items()}
         results["evaluate_all, a flag"] /= len(FLAGS)
         with canary.scope("one", key="user-42") as unit:
-            names["pop"] = unit.pop if unit is not None else None
+            names["pop"] = unit.marks.pop if unit is not None else None
             names["mark"] = (canary.evaluate("some", "user-42"), "user-42")
             names["unit"] = unit
             in_a_unit = race({"key": "next_key()", HASH: STATEMENTS[HASH], **FORGET, **IN_A_UNIT}, names)

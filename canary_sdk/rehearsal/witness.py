@@ -107,7 +107,7 @@ class FaultMiddleware:
 
     def see(self, unit: Unit, status: int) -> None:
         """Note an answer that is complete."""
-        if self._flag_key in unit:
+        if self._flag_key in unit.marks:
             is_candidate = unit.met_candidate(self._flag_key)
             self._sightings.append(Sighting(is_candidate, unit.started, self._now(), status))
 

@@ -19,12 +19,14 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, ParamSpec, TypeVar, cast
 
+from mmh3 import hash as hash_of
+
 from canary_sdk.clock import SYSTEM_CLOCK
 from canary_sdk.core import breaker as breakers
 from canary_sdk.core.breaker import AutoRollback
 from canary_sdk.core.compiled import compile_flag
 from canary_sdk.core.conditions import compile_segments
-from canary_sdk.core.evaluation import Evaluation, Reason
+from canary_sdk.core.evaluation import Evaluation, EvaluationContext, Reason
 from canary_sdk.core.events import FlagsChanged, StoreLost, StoreRegained
 from canary_sdk.core.flags import held_back
 from canary_sdk.core.references import segments_of
@@ -107,7 +109,26 @@ class Canary(Control):
     def is_enabled(self, flag_key: str, context: Context = None) -> bool:
         """Return whether the flag is on for this targeting key or `EvaluationContext`; False if it is not known."""
         try:
-            return self._table.resolvers[flag_key](context).enabled
+            # A percentage is answered in this very frame, because a call costs nearly as much as a hash.
+            entry = self._table.entries[flag_key]
+            current, seed = entry.current, entry.seed
+            unit = current()
+            if unit is None:
+                if seed is not None and type(context) is str:
+                    is_in = hash_of(context, seed, False) < entry.threshold
+                    if not is_in or (context and not entry.guard[()]):
+                        return is_in
+            elif not unit.ended:
+                marks = unit.marks
+                if flag_key in marks:
+                    return marks[flag_key][0].enabled
+                if seed is not None and not entry.guard[()]:
+                    key = context.targeting_key if type(context) is EvaluationContext else context
+                    if type(key) is str and key:
+                        answer = entry.on if hash_of(key, seed, False) < entry.threshold else entry.off
+                        return marks.setdefault(flag_key, (answer, key))[0].enabled
+            resolve = entry.resolve
+            return resolve(context, unit).enabled
         except Exception as error:  # noqa: BLE001 - never raises into the application
             with suppress(Exception):
                 return self._answer_failure(flag_key, error).enabled
@@ -118,7 +139,9 @@ class Canary(Control):
         try:
             if explain:
                 return self._explained(flag_key, context)
-            return self._table.resolvers[flag_key](context)
+            entry = self._table.entries[flag_key]
+            resolve, current = entry.resolve, entry.current
+            return resolve(context, current())
         except Exception as error:  # noqa: BLE001 - never raises into the application
             with suppress(Exception):
                 return self._answer_failure(flag_key, error)
@@ -225,8 +248,7 @@ class Canary(Control):
             flag = table.flags.get(flag_key)
             if flag is None:
                 return None
-            view, slot = table.guards[flag_key]
-            return foreign.settled(flag, view[slot], context, working(self.units.current()))
+            return foreign.settled(flag, table.guards[flag_key][()], context, working(self.units.current()))
         except Exception as error:  # noqa: BLE001 - never raises into the application
             self.failures.note((f"settling {flag_key}", error, "The other tool's answer was served"))
             return None
@@ -482,14 +504,14 @@ class Canary(Control):
         """Return the answer that is served and marked, and what made it."""
         from canary_sdk.core.explain import explain, pinned
 
-        resolve = self._table.resolvers[flag_key]
+        resolve = self._table.entries[flag_key].resolve
         flag, unit = self._table.flags[flag_key], working(self.units.current())
-        was_met = unit is not None and flag_key in unit
-        answer = resolve(context)
+        was_met = unit is not None and flag_key in unit.marks
+        answer = resolve(context, unit)
         if was_met:
             return pinned(answer, flag, self.environment)
-        view, slot = self._table.guards[flag_key]
-        told = explain(flag, *subject_of(context, unit), view[slot], self.environment)
+        bits = self._table.guards[flag_key][()]
+        told = explain(flag, *subject_of(context, unit), bits, self.environment)
         return replace(answer, explanation=told.explanation)
 
     def _answer_failure(self, flag_key: str, error: Exception) -> Evaluation:

@@ -134,15 +134,15 @@ class Folder:
         """
         now = self._now()
         if not unit.ended:
-            if unit and not (unit.streamed and unit.responded):
+            if unit.marks and not (unit.streamed and unit.responded):
                 self._watch_age(unit, now - unit.started, progress)
             return False
-        if unit:
+        if unit.marks:
             self._count(unit, progress)
         return True
 
     def _watch_age(self, unit: Unit, age_s: float, progress: Progress) -> None:
-        for flag_key, (evaluation, key) in list(unit.items()):
+        for flag_key, (evaluation, key) in list(unit.marks.items()):
             arm = self.arm(flag_key, evaluation.role, "unit")
             progress[flag_key] = arm.overdue(age_s, progress.get(flag_key, 0))
             trial = self._trial(evaluation)
@@ -156,7 +156,7 @@ class Folder:
         duration_s = response_start_s if unit.streamed and unit.responded else unit.ended - unit.started
         index = bin_of(duration_s)
         error = unit.outcome == FAILED or (unit.outcome == UNDECIDED and unit.status >= SERVER_ERROR)
-        marks = list(unit.items())
+        marks = list(unit.marks.items())
         for flag_key, (evaluation, key) in marks:
             arm = self.arm(flag_key, evaluation.role, "unit")
             counted = progress.get(flag_key, 0)

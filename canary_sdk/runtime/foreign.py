@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 def settled(flag: CompiledFlag, bits: int, context: Context, unit: Unit | None) -> Evaluation | None:
     """Return the answer that stands before the other tool is asked: the unit's own, or the baseline that is held."""
     flag_key = flag.flag.key
-    if unit is not None and flag_key in unit:
-        return unit[flag_key][0]
+    if unit is not None and flag_key in unit.marks:
+        return unit.marks[flag_key][0]
     if not bits:
         return None
     key, _ = subject_of(context, unit)
     if bits == PROBING and flag.is_probed(key):
         return None
-    return flag.tripped if unit is None else unit.setdefault(flag_key, (flag.tripped, key))[0]
+    return flag.tripped if unit is None else unit.marks.setdefault(flag_key, (flag.tripped, key))[0]
 
 
 def mark(flag_key: str, role: str, value: object, variant: str, context: Context, unit: Unit) -> Evaluation:
@@ -41,4 +41,4 @@ def mark(flag_key: str, role: str, value: object, variant: str, context: Context
     enabled = value if isinstance(value, bool) else side is Role.CANDIDATE
     evaluation = Evaluation(flag_key, cast("Any", value), variant, reason, side, enabled)
     key, _ = subject_of(context, unit)
-    return unit.setdefault(flag_key, (evaluation, key if isinstance(key, str) else None))[0]
+    return unit.marks.setdefault(flag_key, (evaluation, key if isinstance(key, str) else None))[0]

@@ -54,12 +54,11 @@ class Guard:
             for flag_key, breaker in self._breakers.items():
                 self._set(flag_key, breaker)
 
-    def byte_of(self, flag_key: str) -> tuple[memoryview, int]:
-        """Return where the flag's byte is; for whoever will read it often."""
+    def byte_of(self, flag_key: str) -> memoryview:
+        """Return the flag's byte, as a view of no dimension (`guard[()]`); for whoever will read it often."""
         slot = self._slot_of(flag_key)
-        if slot:
-            return self._view, slot
-        return self._private.setdefault(flag_key, memoryview(bytearray(1))), 0
+        byte = self._view[slot : slot + 1] if slot else self._private.setdefault(flag_key, memoryview(bytearray(1)))
+        return byte.cast("B", ())
 
     @property
     def breakers(self) -> Mapping[str, Breaker]:
@@ -77,8 +76,7 @@ class Guard:
 
     def is_in_doubt(self, flag_key: str) -> bool:
         """Whether another worker has changed the flag's byte for a reason that this process has not read of yet."""
-        view, slot = self.byte_of(flag_key)
-        return view[slot] & ~UNSAVED != self.breaker(flag_key).guard_bits
+        return self.byte_of(flag_key)[()] & ~UNSAVED != self.breaker(flag_key).guard_bits
 
     def decide(self, flag_key: str, decision: Callable[[Breaker], Decision]) -> tuple[Event, ...]:
         """Swap the breaker for what `decision` makes of it, set the byte, and return the events to tell."""
@@ -119,8 +117,8 @@ class Guard:
         with self._lock:
             doubts, self._doubts = self._doubts, {}
             for flag_key in flag_keys:
-                view, slot = self.byte_of(flag_key)
-                byte = view[slot]
+                guard = self.byte_of(flag_key)
+                byte = guard[()]
                 if byte == self._byte(flag_key):
                     continue
                 since = self._doubts[flag_key] = doubts.get(flag_key, now)
@@ -129,25 +127,25 @@ class Guard:
                 if byte & UNSAVED and self.is_in_doubt(flag_key):
                     self._breakers[flag_key] = self._unsaved[flag_key] = _held(self.breaker(flag_key), byte)
                     self._hearsay.add(flag_key)
-                view[slot] = self._byte(flag_key)
+                guard[()] = self._byte(flag_key)
 
     def _set(self, flag_key: str, breaker: Breaker) -> None:
         """Swap the breaker. What was not known to be held back is not let go: another process may have held it."""
         bits, known = breaker.guard_bits, self.breaker(flag_key).guard_bits
         self._breakers[flag_key] = breaker
-        view, slot = self.byte_of(flag_key)
-        is_of_another = view[slot] & UNSAVED and flag_key not in self._unsaved
+        guard = self.byte_of(flag_key)
+        is_of_another = guard[()] & UNSAVED and flag_key not in self._unsaved
         if (bits or known) and not is_of_another:
-            view[slot] = self._byte(flag_key)
+            guard[()] = self._byte(flag_key)
 
     def _settle(self, flag_key: str) -> None:
         """Note that the store knows; a byte that says something else by now is another's."""
-        view, slot = self.byte_of(flag_key)
+        guard = self.byte_of(flag_key)
         was = self._byte(flag_key)
         del self._unsaved[flag_key]
         self._hearsay.discard(flag_key)
-        if view[slot] == was:
-            view[slot] = self._byte(flag_key)
+        if guard[()] == was:
+            guard[()] = self._byte(flag_key)
 
     def _byte(self, flag_key: str) -> int:
         """Return what the byte should be, by what this process knows."""

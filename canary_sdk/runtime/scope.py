@@ -1,7 +1,7 @@
 """The unit of work: what latency and outcome belong to, and which flags it met.
 
-A unit is the HTTP request if one is open, else a `scope`, else the decorated call itself. It is a dictionary from flag
-key to (evaluation, targeting key): the first evaluation of a flag is pinned here, so one unit never sees two variants.
+A unit is the HTTP request if one is open, else a `scope`, else the decorated call itself. Its marks tell by flag key
+which evaluation it met first, and for which targeting key: that one is pinned, so one unit never sees two variants.
 It goes into the ring when it *opens*, so that one that hangs can be seen hanging; it is only read, never written, by
 others.
 
@@ -41,8 +41,10 @@ RING_CAPACITY: Final = 65_536
 """Units kept between two ticks: ten times a second, so about 600,000 requests a second before one is dropped."""
 
 
-class Unit(dict[str, "tuple[Evaluation, str | None]"]):
+class Unit:
     """One unit of work in progress or finished. Times are monotonic seconds; 0.0 means "not yet".
+
+    `marks` is an exact dict, of (evaluation, targeting key) by flag key: Python looks up in no other mapping as fast.
 
     `outcome` is UNDECIDED, which leaves it to `status`, until the work itself says GOOD, FAILED or ABORTED; `status` is
     the HTTP status, 0 if there is none. `route` is the template that a request's path matched, never the path.
@@ -50,8 +52,20 @@ class Unit(dict[str, "tuple[Evaluation, str | None]"]):
     the end.
     """
 
-    __slots__ = ("ended", "in_request", "outcome", "responded", "route", "started", "status", "streamed", "subject")
+    __slots__ = (
+        "ended",
+        "in_request",
+        "marks",
+        "outcome",
+        "responded",
+        "route",
+        "started",
+        "status",
+        "streamed",
+        "subject",
+    )
 
+    marks: dict[str, tuple[Evaluation, str | None]]
     started: float
     responded: float
     ended: float
@@ -64,7 +78,7 @@ class Unit(dict[str, "tuple[Evaluation, str | None]"]):
 
     def met_candidate(self, flag_key: str) -> bool:
         """Whether the split gave this unit the flag's candidate."""
-        mark = self.get(flag_key)
+        mark = self.marks.get(flag_key)
         return mark is not None and mark[0].is_candidate
 
     @property
@@ -155,6 +169,7 @@ class Units:
 
         def open_unit(subject: Subject = None) -> Unit:
             unit = make()
+            unit.marks = {}
             unit.responded = unit.ended = 0.0
             unit.status = unit.outcome = 0
             unit.streamed = False

@@ -6,6 +6,7 @@ never a half of either.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import mmh3
@@ -21,33 +22,52 @@ if TYPE_CHECKING:
     from canary_sdk.runtime.scope import Unit
 
     Context = str | EvaluationContext | None
-    Resolve = Callable[[Context], Evaluation]
+    Resolve = Callable[[Context, Unit | None], Evaluation]
+    """Answers whoever asks, in the unit of work that is current there; one that is over counts as none."""
     Current = Callable[[], Unit | None]
-    ByteOf = Callable[[str], tuple[memoryview, int]]
+    ByteOf = Callable[[str], memoryview]
     Trace = Callable[[Evaluation], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """How one flag is asked: `resolve` answers everybody, `current` tells the unit of work, `guard` is its guard byte.
+
+    `seed` is there if the flag is a percentage and no more: then `Canary.is_enabled` answers a key by itself, that has
+    its hash below `threshold` by `on`, which is enabled, and any other by `off`, which is not.
+    """
+
+    resolve: Resolve
+    current: Current
+    guard: memoryview
+    seed: int | None
+    threshold: int
+    on: Evaluation
+    off: Evaluation
 
 
 class Table:
     """What answers each flag, with the compiled flags that it was built from and the store version that it shows.
 
-    `resolvers` are what an application asks, by flag key: an exact dict, because Python looks up in no other mapping as
-    fast. `peeks` answer as they would, and mark nothing. `guards` are where each flag's guard byte is.
+    `entries` are what an application asks, by flag key: an exact dict, because Python looks up in no other mapping as
+    fast. `peeks` answer as they would, and mark nothing. `guards` are the flags' guard bytes, views of no dimension
+    that are read as `guard[()]`, which is the fastest that Python has.
     """
 
-    __slots__ = ("flags", "guards", "peeks", "resolvers", "version")
+    __slots__ = ("entries", "flags", "guards", "peeks", "version")
 
     def __init__(
         self,
         flags: Mapping[str, CompiledFlag],
         version: int,
-        resolvers: dict[str, Resolve],
+        entries: dict[str, Entry],
         peeks: Mapping[str, Choose],
-        guards: Mapping[str, tuple[memoryview, int]],
+        guards: Mapping[str, memoryview],
     ) -> None:
         """Hold them; nobody changes them afterwards."""
         self.flags = flags
         self.version = version
-        self.resolvers = resolvers
+        self.entries = entries
         self.peeks = peeks
         self.guards = guards
 
@@ -57,8 +77,8 @@ class Table:
         return peek(key, attributes) if peek else None
 
 
-class Waking(dict[str, "Resolve"]):
-    """The resolvers of a process that has not started yet: the first look-up wakes it and asks again."""
+class Waking(dict[str, Entry]):
+    """The entries of a process that has not started yet: the first look-up wakes it and asks again."""
 
     __slots__ = ("_wake",)
 
@@ -67,9 +87,9 @@ class Waking(dict[str, "Resolve"]):
         super().__init__()
         self._wake = wake
 
-    def __missing__(self, flag_key: str) -> Resolve:
+    def __missing__(self, flag_key: str) -> Entry:
         """Start this process and answer from the table that this gave."""
-        return self._wake().resolvers[flag_key]
+        return self._wake().entries[flag_key]
 
 
 def cold_table(wake: Callable[[], Table]) -> Table:
@@ -85,88 +105,89 @@ def build_table(
     `trace` is told of the answers, if it is given.
     """
     guards = {key: byte_of(key) for key in flags}
-    resolvers = {key: resolver(flag, *guards[key], current) for key, flag in flags.items()}
-    if trace is not None:
-        resolvers = {key: _traced(key, resolve, current, trace) for key, resolve in resolvers.items()}
-    peeks = {key: peeker(flag, *guards[key], current) for key, flag in flags.items()}
-    return Table(flags, version, resolvers, peeks, guards)
+    entries = {key: _entry(flag, guards[key], current, trace) for key, flag in flags.items()}
+    peeks = {key: peeker(flag, guards[key], current) for key, flag in flags.items()}
+    return Table(flags, version, entries, peeks, guards)
 
 
-def resolver(flag: CompiledFlag, guard: memoryview, slot: int, current: Current) -> Resolve:
-    """Return what an application asks: the unit's pinned answer, else guard, else the flag itself; then the mark.
+def _entry(flag: CompiledFlag, guard: memoryview, current: Current, trace: Trace | None) -> Entry:
+    """Choose the shape of a flag: what it cannot need is not asked at the call.
 
-    Most flags are simple, and have a short way for a plain key where no unit is open or it has not met the flag. What
-    is not that simple goes the general way. No lock, no I/O. Cost: `benchmarks/bench_evaluate.py`.
+    Most flags are simple, and have a short way for a key that is given with the call. What is not that simple goes the
+    general way. No lock, no I/O. Cost: `benchmarks/bench_evaluate.py`.
     """
-    general = _general(flag, guard, slot, current)
-    if flag.before is not None:
-        return general
-    if flag.split.constant is not None:
-        return _constant(flag.split.constant, guard, slot, current, general)
-    return _plain(flag.split.plain, guard, slot, current, general) if flag.split.plain else general
+    resolve, split, seed = _general(flag, guard), flag.split, None
+    threshold, on, off = 0, flag.tripped, flag.tripped
+    if flag.before is None and split.constant is not None:
+        resolve = _constant(split.constant, guard, resolve)
+    elif flag.before is None and split.plain is not None:
+        resolve = _plain(split.plain, guard, resolve)
+        _, threshold, on, off, _ = split.plain
+        if trace is None and on.enabled and not off.enabled:
+            seed = split.plain.seed
+    if trace is not None:
+        resolve = _traced(flag.flag.key, resolve, trace)
+    return Entry(resolve, current, guard, seed, threshold, on, off)
 
 
-def _general(flag: CompiledFlag, guard: memoryview, slot: int, current: Current) -> Resolve:
+def _general(flag: CompiledFlag, guard: memoryview) -> Resolve:
     """Serve every flag, context and unit. `setdefault` makes two threads of a unit agree, even if the flag trips."""
     flag_key, choose = flag.flag.key, flag.choose
 
-    def resolve(context: Context) -> Evaluation:
-        unit = current()
+    def resolve(context: Context, unit: Unit | None) -> Evaluation:
         if unit is not None:
             if unit.ended and unit.is_over:
                 unit = None  # as `working`, with no call
-            elif flag_key in unit:
-                return unit[flag_key][0]
+            elif flag_key in unit.marks:
+                return unit.marks[flag_key][0]
         key: str | None
         if type(context) is EvaluationContext and context.targeting_key is not None:
             key, attributes = context.targeting_key, context.attributes
         else:
             key, attributes = subject_of(context, unit)
-        evaluation = held(flag, guard[slot], key, attributes) if guard[slot] else choose(key, attributes)
+        bits = guard[()]
+        evaluation = held(flag, bits, key, attributes) if bits else choose(key, attributes)
         if unit is None:
             return evaluation
-        return unit.setdefault(flag_key, (evaluation, key))[0]
+        return unit.marks.setdefault(flag_key, (evaluation, key))[0]
 
     return resolve
 
 
-def _constant(answer: Evaluation, guard: memoryview, slot: int, current: Current, general: Resolve) -> Resolve:
-    def resolve(context: Context) -> Evaluation:
-        if current() is None and not guard[slot]:
+def _constant(answer: Evaluation, guard: memoryview, general: Resolve) -> Resolve:
+    def resolve(context: Context, unit: Unit | None) -> Evaluation:
+        if unit is None and not guard[()]:
             return answer
-        return general(context)
+        return general(context, unit)
 
     return resolve
 
 
-def _plain(plain: Plain, guard: memoryview, slot: int, current: Current, general: Resolve) -> Resolve:
+def _plain(plain: Plain, guard: memoryview, general: Resolve) -> Resolve:
     seed, threshold, on, off, _ = plain
     flag_key, bucket_of = on.flag_key, mmh3.hash
 
-    def resolve(context: Context) -> Evaluation:
-        unit = current()
-        if unit is None:
-            if type(context) is str and context and not guard[slot]:
-                return on if bucket_of(context, seed, False) < threshold else off
-        elif not unit.ended:
-            if flag_key in unit:
-                return unit[flag_key][0]
-            key = unit.subject if context is None else context
-            if type(key) is str and key and not guard[slot]:
-                evaluation = on if bucket_of(key, seed, False) < threshold else off
-                return unit.setdefault(flag_key, (evaluation, key))[0]
-        return general(context)
+    def resolve(context: Context, unit: Unit | None) -> Evaluation:
+        if unit is not None and flag_key in unit.marks and not unit.ended:
+            return unit.marks[flag_key][0]
+        key = context.targeting_key if type(context) is EvaluationContext else context
+        if key is None and unit is not None and not callable(unit.subject):
+            key = unit.subject
+        if type(key) is not str or not key or guard[()] or (unit is not None and unit.ended):
+            return general(context, unit)
+        answer = on if bucket_of(key, seed, False) < threshold else off
+        return answer if unit is None else unit.marks.setdefault(flag_key, (answer, key))[0]
 
     return resolve
 
 
-def _traced(flag_key: str, resolve: Resolve, current: Current, trace: Trace) -> Resolve:
+def _traced(flag_key: str, resolve: Resolve, trace: Trace) -> Resolve:
     """Tell of each answer, but not of one that the unit of work was given before. `trace` does not raise."""
 
-    def resolve_and_tell(context: Context) -> Evaluation:
-        unit = working(current())
-        was_met = unit is not None and flag_key in unit
-        answer = resolve(context)
+    def resolve_and_tell(context: Context, unit: Unit | None) -> Evaluation:
+        unit = working(unit)
+        was_met = unit is not None and flag_key in unit.marks
+        answer = resolve(context, unit)
         if not was_met:
             trace(answer)
         return answer
@@ -174,21 +195,22 @@ def _traced(flag_key: str, resolve: Resolve, current: Current, trace: Trace) -> 
     return resolve_and_tell
 
 
-def peeker(flag: CompiledFlag, guard: memoryview, slot: int, current: Current) -> Choose:
+def peeker(flag: CompiledFlag, guard: memoryview, current: Current) -> Choose:
     """Return what answers as the unit of work would be answered, and marks nothing: it is no exposure."""
     flag_key, choose = flag.flag.key, flag.choose
 
     def peek(key: str | None, attributes: Attributes) -> Evaluation:
         unit = current()
-        if unit is not None and flag_key in unit and not unit.is_over:
-            return unit[flag_key][0]
-        return held(flag, guard[slot], key, attributes) if guard[slot] else choose(key, attributes)
+        if unit is not None and flag_key in unit.marks and not unit.is_over:
+            return unit.marks[flag_key][0]
+        bits = guard[()]
+        return held(flag, bits, key, attributes) if bits else choose(key, attributes)
 
     return peek
 
 
 def held(flag: CompiledFlag, bits: int, key: str | None, attributes: Attributes) -> Evaluation:
-    """Return what is answered while the guard byte is set; nought again if it was cleared meanwhile."""
+    """Return what is answered while the guard byte is set to `bits`."""
     return flag.probe(key, attributes) if bits == PROBING else flag.tripped
 
 

@@ -647,7 +647,7 @@ def test_event_loops_in_several_threads_never_share_a_unit(canary: Canary) -> No
     assert not failed
     units = canary.units.ring.drain(1_000)
     assert len(units) == 4 * len(expected)
-    assert all(len(unit) == 1 and unit.ended for unit in units)
+    assert all(len(unit.marks) == 1 and unit.ended for unit in units)
 
 
 async def waits(*_: Any) -> None:

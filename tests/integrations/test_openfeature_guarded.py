@@ -109,7 +109,7 @@ def role(canary: Canary, client: OpenFeatureClient, kind: str, key: str) -> Role
         ask_once = getattr(client, f"get_{kind}_details")
         ask_once(KINDS[kind][0], KINDS[kind][3], EvaluationContext(key))
     assert unit is not None
-    return unit[KINDS[kind][0]][0].role if unit else None
+    return unit.marks[KINDS[kind][0]][0].role if unit.marks else None
 
 
 def hold(canary: Canary, flag_key: str, state: breakers.State) -> None:
@@ -155,7 +155,7 @@ def test_one_unit_of_work_asks_once(client: OpenFeatureClient, canary: Canary, v
         assert canary.is_enabled("checkout", off)
     assert vendor.asked == {"checkout": 1}
     assert unit is not None
-    assert unit["checkout"][1] == on
+    assert unit.marks["checkout"][1] == on
 
 
 def test_threads_of_one_unit_agree(canary: Canary, client: OpenFeatureClient, vendor: Vendor) -> None:
@@ -206,7 +206,8 @@ def test_a_flag_that_is_not_declared_passes_through(client: OpenFeatureClient, c
         details = client.get_boolean_details("theirs", False, EvaluationContext("user-1"))
         assert details.flag_metadata == {"from": "vendor"}
         assert client.get_boolean_value("pinned", False)
-    assert unit == {}
+    assert unit is not None
+    assert unit.marks == {}
     assert not canary.status().failures
 
 
@@ -227,7 +228,8 @@ def test_errors_of_the_inner_provider_pass_as_they_are(
         with pytest.raises(FlagNotFoundError):
             client.provider.resolve_boolean_details("checkout", True)
         assert client.get_boolean_details("checkout", True).error_message == "gone"
-    assert unit == {}
+    assert unit is not None
+    assert unit.marks == {}
     assert not canary.status().failures
 
 
@@ -238,7 +240,8 @@ def test_what_fails_in_us_is_counted_and_their_answer_served(client: OpenFeature
         canary._wake = lambda: 1 / 0  # type: ignore[assignment, method-assign, return-value]
         assert ask(client, "boolean", on).value is True
     del canary._wake
-    assert unit == {}
+    assert unit is not None
+    assert unit.marks == {}
     assert canary.status().failures == {"settling checkout": 2, "measuring checkout": 2}
 
 

@@ -7,6 +7,7 @@ tracking.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -201,8 +202,7 @@ def test_what_another_worker_has_tripped_is_held_before_its_reason_is_known(
     client: OpenFeatureClient, canary: Canary
 ) -> None:
     """The byte that workers share is ahead of the store."""
-    view, slot = canary._guard.byte_of("everybody")
-    view[slot] = breakers.TRIPPED
+    canary._guard.byte_of("everybody")[()] = breakers.TRIPPED
     details = ask(client, "boolean", "everybody", ON)
     assert (details.reason, details.flag_metadata["breaker"]) == ("DISABLED", "OPEN")
     assert "breaker_reason" not in details.flag_metadata
@@ -255,10 +255,10 @@ def test_the_provider_never_raises(
 def test_an_evaluation_that_fails_serves_the_callers_default(client: OpenFeatureClient, canary: Canary) -> None:
     """Not the flag's: an error is answered as OpenFeature answers errors."""
 
-    def fail(_: object) -> Any:
+    def fail(*_: object) -> Any:
         raise RuntimeError("broken")
 
-    canary._table.resolvers["nobody"] = fail
+    canary._table.entries["nobody"] = replace(canary._table.entries["nobody"], resolve=fail)
     details = client.get_boolean_details("nobody", True, ON)
     assert (details.value, details.reason, details.error_code) == (True, "ERROR", ErrorCode.GENERAL)
     assert canary.status().failures == {"evaluating nobody": 1}
@@ -276,7 +276,7 @@ def test_an_evaluation_marks_the_unit_of_work(client: OpenFeatureClient, canary:
         assert canary.is_enabled("checkout", "user-1")
     assert not client.get_boolean_value("checkout", True, OFF)
     assert unit is not None
-    assert {key: (mark[0].role, mark[1]) for key, mark in unit.items()} == {
+    assert {key: (mark[0].role, mark[1]) for key, mark in unit.marks.items()} == {
         "checkout": (Role.CANDIDATE, "user-0"),
         "nobody": (Role.BASELINE, "user-0"),
     }
@@ -289,7 +289,8 @@ def test_what_was_not_served_is_not_measured(client: OpenFeatureClient, canary: 
         client.get_object_value("checkout", {}, ON)
         client.get_boolean_value("unheard-of", False, ON)
         client.get_boolean_value("checkout", False, EvaluationContext(7))  # type: ignore[arg-type]
-    assert unit == {}
+    assert unit is not None
+    assert unit.marks == {}
 
 
 def test_the_units_own_key_is_asked_where_the_context_has_none(client: OpenFeatureClient, canary: Canary) -> None:
@@ -511,4 +512,5 @@ def test_tracking_is_taken_and_does_nothing(client: OpenFeatureClient, canary: C
     with canary.scope("job", key="u") as unit:
         client.track("paid", ON, TrackingEventDetails(99.5, {"currency": "CHF"}))
         client.track("seen")
-    assert unit == {}
+    assert unit is not None
+    assert unit.marks == {}

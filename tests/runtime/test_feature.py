@@ -429,7 +429,7 @@ def test_every_form_serves_and_counts(
     assert evaluation.role is (Role.CANDIDATE if case.user == ON else Role.BASELINE)
     assert outcome == unit.outcome == case.outcome
     assert unit.ended
-    assert unit["checkout"] == (evaluation, case.user)
+    assert unit.marks["checkout"] == (evaluation, case.user)
     assert canary.units.current() is None
     assert canary.status().failures == {}
 

@@ -27,7 +27,7 @@ def asked(canary: Canary) -> Callable[..., object]:
     def ask(function: Callable[..., object], key: Any, *args: Any, **kwargs: Any) -> object:
         canary.feature("checkout", key=key)(function)(*args, **kwargs)
         (unit,) = canary.units.ring.drain(10)
-        return unit["checkout"][1] if unit else NOBODY
+        return unit.marks["checkout"][1] if unit.marks else NOBODY
 
     return ask
 
@@ -156,4 +156,4 @@ def test_where_the_call_names_nobody_the_unit_does(canary: Canary) -> None:
     with canary.scope("job", key="tenant") as unit:
         decorated(None)
     assert unit is not None
-    assert unit["checkout"][1] == "tenant"
+    assert unit.marks["checkout"][1] == "tenant"

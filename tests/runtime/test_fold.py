@@ -39,7 +39,7 @@ class Host:
     def open(self, role: Role, key: str = "user-1") -> Unit:
         """Open a unit that meets the flag on this side."""
         unit = self.units.open()
-        unit["checkout"] = Evaluation("checkout", None, "", Reason.SPLIT, role), key
+        unit.marks["checkout"] = Evaluation("checkout", None, "", Reason.SPLIT, role), key
         return unit
 
     def cells(self, side: int) -> tuple[int, ...]:

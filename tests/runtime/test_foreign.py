@@ -47,7 +47,7 @@ def test_an_answer_is_counted_on_its_arm(canary: Canary, role: str, enabled: boo
         assert canary.settled("checkout", "somebody else") is answer
         assert canary.is_enabled("checkout") is enabled
     assert unit is not None
-    assert unit["checkout"] == (answer, "user-7")
+    assert unit.marks["checkout"] == (answer, "user-7")
     canary.tick()
     folder, arena = canary._monitor._folder, canary._arena
     counted = {each: arena.read(folder.arm("checkout", each, "unit")).requests for each in Role}
@@ -69,11 +69,11 @@ def test_the_key_is_the_units_own_where_none_is_given(canary: Canary) -> None:
         with canary.scope("job", key=subject) as unit:
             canary.mark("checkout", "candidate", value=True, context=EvaluationContext(None, {"country": "CH"}))
         assert unit is not None
-        assert unit["checkout"][1] == "u"
+        assert unit.marks["checkout"][1] == "u"
     with canary.scope("job") as unit:
         canary.mark("checkout", "candidate", value=True, context=7)  # type: ignore[arg-type]
     assert unit is not None
-    assert unit["checkout"][1] is None
+    assert unit.marks["checkout"][1] is None
 
 
 def test_outside_of_a_unit_there_is_nothing_to_mark(canary: Canary) -> None:
@@ -81,7 +81,8 @@ def test_outside_of_a_unit_there_is_nothing_to_mark(canary: Canary) -> None:
     with canary.scope("job") as unit:
         token = canary.units.enter(unit)
     assert canary.mark("checkout", "candidate", value=True) is None
-    assert unit == {}
+    assert unit is not None
+    assert unit.marks == {}
     canary.units.leave(token)
     assert canary.mark("checkout", "candidate", value=True) is None
     assert not canary.status().failures
@@ -102,7 +103,8 @@ def test_what_is_held_is_settled_and_marked(canary: Canary) -> None:
             assert canary.settled("checkout", "u") is answer is outside
         assert answer is not None
         assert (answer.value, answer.reason, answer.role) == (False, Reason.TRIPPED, Role.APART)
-        assert unit == {"checkout": (answer, "u")}
+        assert unit is not None
+        assert unit.marks == {"checkout": (answer, "u")}
         assert canary.settled("checkout", "u") is None
 
 
@@ -120,7 +122,8 @@ def test_a_flag_that_is_not_declared_is_somebody_elses(canary: Canary) -> None:
     with canary.scope("job") as unit:
         assert canary.settled("unheard-of", "u") is None
         assert canary.mark("unheard-of", "candidate", value=True) is None
-    assert unit == {}
+    assert unit is not None
+    assert unit.marks == {}
     assert canary.status().failures == {"marking unheard-of": 1}
 
 

@@ -67,9 +67,9 @@ def test_a_doubt_that_was_cleared_begins_anew() -> None:
 def test_a_flag_without_a_slot_is_guarded_all_the_same() -> None:
     """Where the arena has no room, the byte is this process's own."""
     guard = Guard(memoryview(bytearray(8)), lambda _: 0)
-    (view, slot), (other, _) = guard.byte_of("new-checkout"), guard.byte_of("search")
+    byte, other = guard.byte_of("new-checkout"), guard.byte_of("search")
     guard.decide("new-checkout", lambda old: (replace(old, killed=True), ()))
-    assert (view[slot], other[0]) == (KILLED | UNSAVED, 0)
+    assert (byte[()], other[()]) == (KILLED | UNSAVED, 0)
 
 
 def two_guards() -> tuple[memoryview, Guard, Guard]:

@@ -47,7 +47,7 @@ class Host:
             for number in range(20):
                 unit = self.units.open()
                 on = number % 2 == 0
-                unit["checkout"] = ANSWERS[on], f"user-{number}"
+                unit.marks["checkout"] = ANSWERS[on], f"user-{number}"
                 unit.finish(unit.started + (candidate if on else baseline))
             self.clock.advance(0.1)
             self.monitor.fold()

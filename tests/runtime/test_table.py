@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canary_sdk import EvaluationContext, Reason
+from canary_sdk import EvaluationContext, Reason, connect
 from canary_sdk.core.breaker import KILLED, PROBING, TRIPPED
 from canary_sdk.core.compiled import CompiledFlag, compile_flag
 from canary_sdk.core.config import parse_flag
@@ -61,6 +61,7 @@ CONTEXTS: Final[list[Context]] = [
 def a_unit(ended: float = 0.0, *, in_request: bool = True, subject: Any = None) -> Unit:
     """Return a unit of work as it stands in a context variable."""
     unit = Unit()
+    unit.marks = {}
     unit.responded, unit.ended, unit.status, unit.outcome = 0.0, ended, 0, 0
     unit.in_request, unit.subject = in_request, subject
     return unit
@@ -85,8 +86,8 @@ def expected(flag: CompiledFlag, context: Context, unit: Unit | None, bits: int)
     key = context.targeting_key if isinstance(context, EvaluationContext) else context
     if key is None and unit is not None:
         key = unit.subject() if callable(unit.subject) else unit.subject
-    if unit is not None and "f" in unit:
-        return unit["f"]
+    if unit is not None and "f" in unit.marks:
+        return unit.marks["f"]
     if bits:
         return (flag.probe(key, attributes) if bits == PROBING else flag.tripped), key
     return flag.choose(key, attributes), key
@@ -104,21 +105,50 @@ def test_every_shape_answers_and_marks_alike(
     """Whatever shape a flag is compiled to, answers and marks are those of the plain sequence of steps."""
     flag = compile_flag(parse_flag("f", SHAPES[shape]).base, 20.0)
     if unit is not None and met:
-        unit["f"] = (flag.tripped, "before")
-    guard = memoryview(bytearray(4))
+        unit.marks["f"] = (flag.tripped, "before")
+    guard = memoryview(bytearray(1)).cast("B", ())
     current: ContextVar[Unit | None] = ContextVar("unit", default=unit)
-    table = build_table({"f": flag}, 1, lambda _: (guard, 2), current.get)
+    table = build_table({"f": flag}, 1, lambda _: guard, current.get)
     for context, bits in asked:
-        guard[2] = bits
+        guard[()] = bits
         answer, key = expected(flag, context, unit, bits)
-        marks = {} if unit is None else dict(unit)
+        marks = {} if unit is None else dict(unit.marks)
         attributes = context.attributes if isinstance(context, EvaluationContext) else {}
         assert table.peek("f", key, attributes) == answer
-        assert marks == ({} if unit is None else unit)
-        assert table.resolvers["f"](context) == answer
+        assert marks == ({} if unit is None else unit.marks)
+        assert table.entries["f"].resolve(context, unit) == answer
         if unit is not None and not unit.is_over:
             marks.setdefault("f", (answer, key))
-        assert marks == ({} if unit is None else unit)
+        assert marks == ({} if unit is None else unit.marks)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@given(
+    st.lists(st.tuples(st.sampled_from(CONTEXTS), st.sampled_from([0, 0, TRIPPED, KILLED, PROBING])), max_size=4),
+    UNITS,
+    st.booleans(),
+)
+def test_is_enabled_says_what_every_shape_answers(
+    shape: str, asked: list[tuple[Context, int]], unit: Unit | None, met: bool
+) -> None:
+    """What `is_enabled` answers by itself, and marks, is what the plain sequence of steps would."""
+    with connect("memory:", background=False) as canary:
+        canary.apply({"flags": {"f": SHAPES[shape]}, "auto_rollback": {"probe": "20%", "probe_after": "5m"}})
+        table = canary._wake()
+        flag, guard = table.flags["f"], table.guards["f"]
+        if unit is not None and met:
+            unit.marks["f"] = (flag.tripped, "before")
+        token = canary.units.enter(unit)
+        for context, bits in asked:
+            guard[()] = bits
+            answer, key = expected(flag, context, unit, bits)
+            marks = {} if unit is None else dict(unit.marks)
+            assert canary.is_enabled("f", context) is answer.enabled
+            if unit is not None and not unit.is_over:
+                marks.setdefault("f", (answer, key))
+            assert marks == ({} if unit is None else unit.marks)
+        canary.units.leave(token)
+        assert not canary.failures.counts
 
 
 class Overtaking:
@@ -128,9 +158,9 @@ class Overtaking:
         self._unit = unit
         self._answer = answer
 
-    def __getitem__(self, slot: int) -> int:
+    def __getitem__(self, _: tuple[()]) -> int:
         """Be overtaken, and see the flag closed."""
-        self._unit["f"] = (self._answer, "user-1")
+        self._unit.marks["f"] = (self._answer, "user-1")
         return 0
 
 
@@ -141,9 +171,9 @@ def test_threads_of_one_unit_agree(shape: str, context: Context) -> None:
     flag = compile_flag(parse_flag("f", SHAPES[shape]).base)
     unit = a_unit(subject="user-1")
     guard = cast("memoryview", Overtaking(unit, flag.tripped))
-    current: ContextVar[Unit | None] = ContextVar("unit", default=unit)
-    assert build_table({"f": flag}, 1, lambda _: (guard, 0), current.get).resolvers["f"](context) is flag.tripped
-    assert unit == {"f": (flag.tripped, "user-1")}
+    table = build_table({"f": flag}, 1, lambda _: guard, lambda: unit)
+    assert table.entries["f"].resolve(context, unit) is flag.tripped
+    assert unit.marks == {"f": (flag.tripped, "user-1")}
 
 
 # --- through a Canary ---
@@ -180,7 +210,7 @@ def test_a_prerequisite_is_what_the_unit_was_answered(canary: Canary) -> None:
     with canary.scope("one", key="u") as unit:
         assert canary.is_enabled("checkout")
         assert unit is not None
-        assert set(unit) == {"checkout"}
+        assert set(unit.marks) == {"checkout"}
     with canary.scope("two", key="u") as unit:
         assert canary.is_enabled("basket")
         canary.kill("basket", reason="test")
@@ -198,7 +228,7 @@ def test_rules_ask_for_attributes_and_segments(canary: Canary) -> None:
     with canary.scope("one", key="u") as unit:
         assert canary.is_enabled("staff", EvaluationContext(None, {"mail": "x@shop.example"}))
         assert unit is not None
-        assert unit["staff"][1] == "u"
+        assert unit.marks["staff"][1] == "u"
 
 
 def test_a_segment_changes_for_all_flags_at_once(canary: Canary) -> None:
@@ -222,7 +252,7 @@ def test_all_flags_are_answered_and_none_is_met(canary: Canary) -> None:
         answers = canary.evaluate_all()
         assert (answers["basket"].reason, answers["half"].role) == (Reason.TRIPPED, canary.evaluate("half", "u").role)
         assert unit is not None
-        assert set(unit) == {"basket", "half"}
+        assert set(unit.marks) == {"basket", "half"}
 
 
 def test_one_failing_flag_spoils_no_other(canary: Canary) -> None:
@@ -247,7 +277,7 @@ def test_an_explanation_speaks_of_the_answer_that_was_served(canary: Canary) -> 
     with canary.scope("one", key="u") as unit:
         answer = canary.evaluate("checkout", explain=True)
         assert unit is not None
-        assert unit["checkout"][0] == answer
+        assert unit.marks["checkout"][0] == answer
         again = canary.evaluate("checkout", explain=True)
     assert answer.explanation is not None
     assert again.explanation is not None

@@ -32,7 +32,7 @@ def work(canary: Canary, thread: int, met: Counter[Role], *, polite: bool) -> No
         unit = units.open_request()
         token = units.enter(unit)
         canary.is_enabled("checkout", f"user-{thread}-{number}")
-        met[unit["checkout"][0].role] += 1
+        met[unit.marks["checkout"][0].role] += 1
         unit.status = 500 if number % 100 == 0 else 200
         unit.finish(unit.started + 0.010)
         units.leave(token)

@@ -156,7 +156,7 @@ def measured_function(feature: Feature) -> Function:
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             unit = current()
-            mark = None if unit is None or (unit.ended and unit.is_over) else unit.get(flag_key)
+            mark = None if unit is None or (unit.ended and unit.is_over) else unit.marks.get(flag_key)
             if mark is None:
                 evaluation, own, started = begin(args, kwargs)
             else:  # the unit of work was given an answer before, and keeps it
@@ -197,7 +197,7 @@ def measured_coroutine(feature: Feature) -> Function:
     async def call(*args: Any, **kwargs: Any) -> Any:
         try:
             unit = current()
-            mark = None if unit is None or (unit.ended and unit.is_over) else unit.get(flag_key)
+            mark = None if unit is None or (unit.ended and unit.is_over) else unit.marks.get(flag_key)
             if mark is None:
                 evaluation, own, started = begin(args, kwargs)
             else:  # the unit of work was given an answer before, and keeps it
