@@ -84,7 +84,7 @@ def _cuts(ordered: Sequence[tuple[float, float]], strata: int) -> list[float]:
     cuts: list[float] = []
     seen = 0.0
     for mean, count in ordered:
-        if len(cuts) < strata - 1 and seen > total * (len(cuts) + 1) / strata:
+        if len(cuts) < strata - 1 and seen >= total * (len(cuts) + 1) / strata:
             cuts.append(mean)
         seen += count
     return cuts

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import pytest
 
 from canary_sdk.core.calibration import Block, exchange, noise, overdispersion, temper
+from canary_sdk.core.evalues import rank_scores
 
 
 def blocks(spread: float, count: int = 400, *, shift: float = 0.0, rate: int = 60, seed: int = 1) -> list[Block]:
@@ -63,8 +66,56 @@ def test_strata_are_compared_each_by_itself() -> None:
     assert overdispersion([Block((pooled[0],), (pooled[1],))]) > 100
 
 
+WORSE: Final = Block(((80, 20),), ((90, 10),))
+"""Five more failures than the 15 that chance would give, with a variance of 50 · 0.15 · 0.85 = 6.375."""
+SAME: Final = Block(((85, 15),), ((85, 15),))
+"""No difference, with the same variance."""
+
+
+def test_phi_by_hand() -> None:
+    """Twice the mean of the squared differences over their variance, of those that speak against the one arm."""
+    assert overdispersion([WORSE]) == pytest.approx(2 * 25 / 6.375)
+    assert overdispersion([WORSE, SAME]) == pytest.approx(25 / 6.375)
+    assert overdispersion([Block(*reversed(WORSE[:2]))]) == 0
+    assert overdispersion([WORSE, SAME], known=True) == pytest.approx(2.5**2 / 6.375)
+
+
+def test_an_empty_stratum_says_nothing() -> None:
+    """A stratum with nobody, or with nobody on one arm, leaves the others as they are."""
+    for nobody in ((0, 0), (0, 0)), ((7, 3), (0, 0)), ((0, 0), (7, 3)):
+        both = Block((*WORSE.one, nobody[0]), (*WORSE.other, nobody[1]))
+        assert overdispersion([both]) == overdispersion([WORSE])
+
+
+def test_three_cells_are_scored_by_rank() -> None:
+    """With more cells than two the difference is that of the scores, against the pooled spread of the scores."""
+    one, other = (10, 20, 70), (70, 20, 10)
+    scores = rank_scores([80, 40, 80])
+    middle = sum(n * score for n, score in zip((80, 40, 80), scores, strict=True)) / 200
+    excess = sum(n * (score - middle) for n, score in zip(one, scores, strict=True))
+    spread = sum(n * (score - middle) ** 2 for n, score in zip((80, 40, 80), scores, strict=True)) / 200
+    assert overdispersion([Block((one,), (other,))]) == pytest.approx(2 * excess**2 / (50 * spread))
+
+
+def test_noise_by_hand() -> None:
+    """What phi has above 1, for each comparable request a second; less than chance is no noise."""
+    rate = exchange(100 / 60, 100 / 60)
+    assert noise([WORSE]) == pytest.approx((2 * 25 / 6.375 - 1) / rate)
+    assert noise([WORSE._replace(seconds=30.0)]) == pytest.approx((2 * 25 / 6.375 - 1) / (2 * rate))
+    assert noise([WORSE, WORSE], known=True) == 0
+    assert noise([SAME]) == 0
+    assert temper(0.2, 10) == pytest.approx(1 / 4)
+
+
+@pytest.mark.parametrize("block", [Block(((1, 1),), ((1, 1), (1, 1))), Block(((1, 1),), ((1, 1, 1),))])
+def test_arms_that_were_counted_differently_are_refused(block: Block) -> None:
+    """Other strata or other cells are a mistake, never cut to what both have."""
+    with pytest.raises(ValueError, match="argument 2"):
+        overdispersion([block])
+
+
 def test_the_exchange_rate_is_that_of_the_smaller_arm() -> None:
     """Against a much larger arm, the rate is nearly that of the smaller one; without one it is 0."""
     assert exchange(5, 5) == 2.5
     assert exchange(5, 1e9) == pytest.approx(5)
-    assert exchange(5, 0) == 0
+    assert exchange(5, 0) == exchange(0, 5) == exchange(0, 0) == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import mmh3
 import numpy as np
 import pytest
@@ -43,11 +45,21 @@ def test_strata_had_equally_many_requests() -> None:
     assert sizes == pytest.approx([1 / 8] * 8, abs=0.01)
 
 
+@pytest.mark.parametrize("requests", [1, 3])
+def test_equal_numbers_are_cut_evenly(requests: int) -> None:
+    """Sixteen micro-bands with equally many requests make eight strata of two, and each number of strata divides so."""
+    pasts = a_past({band: 0.1 * 2**band for band in range(16)}, requests)
+    assert list(strata_map(pasts)[:16]) == [band // 2 for band in range(16)]
+    assert list(strata_map(pasts, 2)[:16]) == [band // 8 for band in range(16)]
+    assert list(strata_map(pasts, 1)[:16]) == [0] * 16
+
+
 def test_an_unknown_user_is_in_the_middle() -> None:
     """Of whom nothing is known nothing is assumed; without any past, everyone is there."""
     found = strata_map(a_past({0: 0.01, 1: 1.0}))
     assert found[2:] == bytes([STRATA // 2]) * (MICRO_BANDS - 2)
     assert set(strata_map(Pasts())) == {STRATA // 2}
+    assert set(Pasts().means()) == {0.0}
 
 
 def test_one_slow_answer_does_not_make_a_slow_user() -> None:
@@ -68,6 +80,10 @@ def test_bands_are_cut_by_the_plan() -> None:
 def test_only_more_errors_are_granted() -> None:
     """Future candidates who failed more are granted that and two deviations; those who clearly failed less, nothing."""
     assert known_errors(Pair(10, 10_000), Pair(1_000, 100_000)) is None
+    assert known_errors(Pair(0, 0), Pair(0, 0)) == pytest.approx((2e-9, 2))
+    rate, rest = 20.5 / 1_001, 5.5 / 1_001
+    upper = rate + 2 * math.sqrt(rate * (1 - rate) / 1_001)
+    assert known_errors(Pair(20, 1_000), Pair(5, 1_000)) == pytest.approx(((1 - upper) / (1 - rest), upper / rest))
     granted = known_errors(Pair(200, 10_000), Pair(1_000, 100_000)) or (0.0, 0.0)
     assert granted[0] == pytest.approx((1 - 0.0229) / 0.99, abs=1e-3)
     assert granted[1] == pytest.approx(2.29, abs=0.02)
