@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
@@ -39,18 +40,30 @@ def connect(
     URL that no store answers to, and where its driver is missing.
     """
     from canary_sdk.telemetry.log import LogSink
+    from canary_sdk.telemetry.notify import Notifier
 
     canary = _join(url, environment, clock=clock, background=background)
+    itself = weakref.ref(canary)  # a sink is held by the Canary, and shall not hold it
     canary.subscribe(LogSink())
+
+    def leads() -> bool:
+        held = itself()
+        return held is not None and held.status().leads
+
+    canary.subscribe(Notifier(canary.environment, canary.failures.note, leads))
     return canary
 
 
 def operate(url: str, *, environment: str | None = None, actor: str = "", create: bool = False) -> Canary:
-    """Return a `Canary` for one command of an operator: it starts no thread and tells nobody.
+    """Return a `Canary` for one command of an operator: it starts no thread, and tells only whom `notify` names.
 
     Raises `CanaryError` as `connect`, and for a file that is not there, unless it is to `create` it.
     """
-    return _join(url, environment, background=False, actor=actor, create=create)
+    from canary_sdk.telemetry.notify import Notifier
+
+    canary = _join(url, environment, background=False, actor=actor, create=create)
+    canary.subscribe(Notifier(canary.environment, canary.failures.note, None))
+    return canary
 
 
 def _join(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from canary_sdk.core.breaker import AutoRollback, Breaker
+    from canary_sdk.core.channels import Channel
     from canary_sdk.core.evaluation import Evaluation
     from canary_sdk.core.events import Event
     from canary_sdk.core.fields import Difference, Fields
@@ -186,6 +187,14 @@ class Draining(Protocol):
         """Pass on what waits, and stop; for at most that long."""
 
 
+@runtime_checkable
+class Notifying(Protocol):
+    """What an `EventSink` may offer as well: to tell the people whom the configuration names."""
+
+    def configure(self, channels: Sequence[Channel]) -> None:
+        """Tell these from now on. Called whenever they may have changed, not while a request waits."""
+
+
 class FlagHealth(Protocol):
     """One flag, as far as those who report on it look at it."""
 
@@ -256,7 +265,8 @@ class Stored:
     """What a store holds for one environment, in the words of the domain.
 
     `damaged` names documents that could not be read, with the reason: whoever had a good one before keeps it. The
-    `segments` hold all that the flags refer to; the plan of a flag is the plan itself, None where it cannot be had.
+    `segments` hold all that the flags refer to; the plan of a flag is the plan itself, None where it cannot be had. The
+    `channels` are those that are to be told.
     """
 
     version: int
@@ -266,6 +276,7 @@ class Stored:
     damaged: Mapping[str, str]
     segments: Mapping[str, Condition] = field(default_factory=dict)
     rollouts: Mapping[str, Rollout] = field(default_factory=dict)
+    channels: tuple[Channel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

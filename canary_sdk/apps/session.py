@@ -39,7 +39,7 @@ class Session:
 
     @contextmanager
     def canary(self, *, create: bool = False) -> Iterator[Canary]:
-        """Open the store for one verb: no thread, nobody told; a file that is not there is made only to `create` it."""
+        """Open the store for one verb: only those that `notify` names are told; a file is made only to `create` it."""
         from canary_sdk.compose import operate
 
         try:

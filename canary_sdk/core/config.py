@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from canary_sdk.core.breaker import AutoRollback, RollbackRule
+from canary_sdk.core.channels import ChannelDeclaration, read_channel
 from canary_sdk.core.conditions import read_condition
 from canary_sdk.core.flags import Flag, FlagType, Metadata, Prerequisite, Rule, Variant
 from canary_sdk.core.plan import parse_plan, plan_fields, read_plan
@@ -101,12 +102,13 @@ class Declaration:
     auto_rollback: AutoRollback | None = None
     segments: Mapping[str, SegmentDeclaration] = field(default_factory=dict)
     plans: Mapping[str, PlanDeclaration] = field(default_factory=dict)
+    channels: Mapping[str, ChannelDeclaration] = field(default_factory=dict)
 
 
 def parse_declaration(data: object) -> Declaration:
     """Read a whole configuration, such as `tomllib` returns it.
 
-    The flags, segments and plans that it refers to may be declared elsewhere: `core.references` looks them up.
+    What it refers to (flags, segments, plans, channels) may be declared elsewhere: `core.references` looks that up.
 
     Raises:
         ConfigError: with all mistakes: where, what was found, what was expected, what may have been meant.
@@ -117,6 +119,7 @@ def parse_declaration(data: object) -> Declaration:
         sections.get("auto_rollback"),
         sections.get("segments", {}),
         sections.get("plans", {}),
+        sections.get("notify", {}),
     )
 
 
@@ -145,6 +148,15 @@ def parse_plan_template(key: str, fields: object) -> PlanDeclaration:
         ConfigError: with all mistakes, at paths below `plans`.
     """
     return parse_declaration({"plans": {key: fields}}).plans[key]
+
+
+def parse_channel(key: str, fields: object) -> ChannelDeclaration:
+    """Read one channel from the fields of a `ChannelDeclaration`.
+
+    Raises:
+        ConfigError: with all mistakes, at paths below `notify`.
+    """
+    return parse_declaration({"notify": {key: fields}}).channels[key]
 
 
 # --- auto_rollback ---
@@ -458,5 +470,6 @@ _SECTIONS: Final[Mapping[str, Reader]] = {
     "flags": each_named(_read_flag),
     "segments": each_named(_read_segment),
     "plans": each_named(_read_template),
+    "notify": each_named(read_channel),
     "auto_rollback": parse_auto_rollback,
 }

@@ -1,4 +1,4 @@
-"""What flags, segments and plans say of each other: whether it is there, and whether asking for it ends.
+"""What flags, segments, plans and channels say of each other: whether it is there, and whether asking for it ends.
 
 Each is declared, and stored, by itself; this looks at all of them together. It changes nothing and decides nothing.
 """
@@ -15,12 +15,16 @@ from canary_sdk.errors import Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from canary_sdk.core.breaker import AutoRollback
+    from canary_sdk.core.channels import ChannelDeclaration
     from canary_sdk.core.config import FlagDeclaration, PlanDeclaration, SegmentDeclaration
     from canary_sdk.core.flags import Condition, Flag, Prerequisite
 
     Flags = Mapping[str, FlagDeclaration]
     Segments = Mapping[str, SegmentDeclaration]
     Plans = Mapping[str, PlanDeclaration]
+    Channels = Mapping[str, ChannelDeclaration]
+    Policies = Mapping[str, AutoRollback]
     Graph = Mapping[str, Sequence[str]]
     Path = tuple[str, ...]
 
@@ -28,9 +32,12 @@ MOST_STEPS: Final = 100
 """How many others may be asked, over and over, for one answer: so that no request pays for a tangle."""
 
 
-def dangling(flags: Flags, segments: Segments, plans: Plans) -> tuple[Problem, ...]:
+def dangling(
+    flags: Flags, segments: Segments, plans: Plans, channels: Channels, policies: Policies
+) -> tuple[Problem, ...]:
     """Name everything that is referred to and not there, or does not end."""
-    return tuple(dict.fromkeys([*unsound(flags, segments), *_unanswerable(flags), *_planless(flags, plans)]))
+    found = [*unsound(flags, segments), *_unanswerable(flags), *_planless(flags, plans), *_untold(policies, channels)]
+    return tuple(dict.fromkeys(found))
 
 
 def segments_of(flag: Flag, segments: Mapping[str, Condition]) -> dict[str, Condition]:
@@ -99,6 +106,15 @@ def _planless(flags: Flags, plans: Plans) -> Iterator[Problem]:
                 yield Problem(
                     _place(key, resolved, environment, "plan"), f"found the plan {say(resolved.plan)}, {words}"
                 )
+
+
+def _untold(policies: Policies, channels: Channels) -> Iterator[Problem]:
+    """Name the channels that are to be told and are not there."""
+    for policy in policies.values():
+        for index, channel in enumerate(policy.notify):
+            if channel not in channels:
+                words = f"expected {_one_of(channels)}{hint(channel, sorted(channels))}"
+                yield Problem(("auto_rollback", "notify", str(index)), f"found the channel {say(channel)}, {words}")
 
 
 def _one_of(known: Mapping[str, object]) -> str:

@@ -31,7 +31,7 @@ from canary_sdk.core.events import FlagsChanged, StoreLost, StoreRegained
 from canary_sdk.core.flags import held_back
 from canary_sdk.core.references import segments_of
 from canary_sdk.errors import StoreError, UnknownFlag
-from canary_sdk.ports import Counting, Draining, Stored, Tracing
+from canary_sdk.ports import Counting, Draining, Notifying, Stored, Tracing
 from canary_sdk.runtime import foreign
 from canary_sdk.runtime.control import Control
 from canary_sdk.runtime.failures import Failures
@@ -315,6 +315,8 @@ class Canary(Control):
             ticking=self._ticker is not None and self._ticker.is_alive,
             at=self._clock.wall(),
             judge_lag_s=self._monitor.lag_s,
+            leads=self._monitor.leads,
+            channels=self._stored.channels,
         )
 
     @property
@@ -394,6 +396,7 @@ class Canary(Control):
                     sink.drain(CLOSE_S)
                 except Exception as error:  # noqa: BLE001 - a sink is somebody else's code
                     self.failures.note((f"draining {type(sink).__name__}", error, "What it still held is lost"))
+        self.failures.settle()
 
     def _take_over(self) -> None:
         if self._is_awake:
@@ -476,6 +479,7 @@ class Canary(Control):
         self._guard.adopt(stored.breakers, stored.version)
         self._table = self._compile(stored)
         self._monitor.watch(self._table.flags, stored.policy)
+        self._configure()
         after = self._served()
         changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
         if changed and self._is_awake:
@@ -588,6 +592,7 @@ class Canary(Control):
     def _tell_only(self, sinks: tuple[EventSink, ...]) -> None:
         """Take these sinks; the table is built again if that changes whether evaluations are told of."""
         self._sinks = sinks
+        self._configure()
         self._counters = tuple(sink.finished for sink in sinks if isinstance(sink, Counting))
         self.units.observe = self._observe if self._counters else None
         tracers = tuple(sink.answered for sink in sinks if isinstance(sink, Tracing))
@@ -595,6 +600,14 @@ class Canary(Control):
         if changed and self._is_awake:
             with self._loading:
                 self._table = self._compile(self._stored)
+
+    def _configure(self) -> None:
+        for sink in self._sinks:
+            if isinstance(sink, Notifying):
+                try:
+                    sink.configure(self._stored.channels)
+                except Exception as error:  # noqa: BLE001 - a sink is somebody else's code
+                    self.failures.note((f"configuring {type(sink).__name__}", error, "It tells whom it told before"))
 
     def _observe(self, evaluations: Sequence[Evaluation], ended: Ended) -> None:
         for count in self._counters:

@@ -144,6 +144,8 @@ class Monitor:
         self._watches: dict[str, Watch] = {}
         self._policy: AutoRollback | None = None
         self._slice_due = 0.0
+        self.leads = False
+        """Whether this process judged for its host the last time."""
 
     @property
     def open_units(self) -> int:
@@ -195,7 +197,8 @@ class Monitor:
         now, at = self._clock.monotonic(), self._clock.wall()
         self._slide(now)
         events: list[Event] = []
-        if not self._arena.lease.take():
+        self.leads = self._arena.lease.take()
+        if not self.leads:
             return events
         for key, watch in self._watches.items():
             if watch.is_due and not guard.is_in_doubt(key) and (watch.is_served or guard.breaker(key).guard_bits):

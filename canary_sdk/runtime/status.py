@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from canary_sdk.core.breaker import Breaker
+    from canary_sdk.core.channels import Channel
     from canary_sdk.core.flags import Flag
     from canary_sdk.core.judge import Verdict
     from canary_sdk.core.tally import Tally
@@ -48,3 +49,7 @@ class Status:
     at: float
     judge_lag_s: float = 0.0
     """How long the next reading of the arms is overdue; it grows while the background stands still."""
+    leads: bool = False
+    """Whether this process judges for its host."""
+    channels: tuple[Channel, ...] = ()
+    """Where people are told of what happens."""

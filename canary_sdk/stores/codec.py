@@ -4,6 +4,7 @@
     "flag"           flag key                 the flag, in the words of the configuration
     "segment"        name                     the segment, in the same words
     "plan"           name                     the plan, in the same words
+    "channel"        name                     the table of `notify`, in the same words
     "auto_rollback"  "default"                the section of that name, complete
     "breaker"        environment/flag key     `Breaker.to_dict`
     "rollout"        environment/flag key     `Rollout.to_dict`
@@ -24,13 +25,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Never
+from typing import TYPE_CHECKING, Any, Final, Never, TypeVar
 
 from canary_sdk.core import journal
 from canary_sdk.core.breaker import Breaker
 from canary_sdk.core.config import (
     auto_rollback_fields,
     parse_auto_rollback,
+    parse_channel,
     parse_declaration,
     parse_flag,
     parse_plan_template,
@@ -46,10 +48,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from canary_sdk.core.breaker import AutoRollback
+    from canary_sdk.core.channels import ChannelDeclaration
     from canary_sdk.core.config import Declaration, FlagDeclaration, PlanDeclaration, SegmentDeclaration
     from canary_sdk.core.fields import Fields
     from canary_sdk.core.journal import Record
     from canary_sdk.ports import Document, Snapshot
+
+T = TypeVar("T")
 
 FORMAT: Final = 1
 """The newest format that is read, and the one that is written."""
@@ -57,6 +62,7 @@ FORMAT: Final = 1
 FLAG: Final = "flag"
 SEGMENT: Final = "segment"
 PLAN: Final = "plan"
+CHANNEL: Final = "channel"
 AUTO_ROLLBACK: Final = "auto_rollback"
 BREAKER: Final = "breaker"
 ROLLOUT: Final = "rollout"
@@ -104,27 +110,33 @@ def decode(document: Document) -> Held:
 
 def decode_flag(document: Document) -> FlagDeclaration | None:
     """Read a flag as it holds now; None if it was deleted. Raises `StoreError`."""
-    fields = decode(document).fields
-    try:
-        return None if fields is None else parse_flag(document.key, fields)
-    except ConfigError as error:
-        _damaged(document, error)
+    return _parsed(document, parse_flag)
 
 
 def decode_segment(document: Document) -> SegmentDeclaration | None:
     """Read a segment as it holds now; None if it was deleted. Raises `StoreError`."""
-    fields = decode(document).fields
-    try:
-        return None if fields is None else parse_segment(document.key, fields)
-    except ConfigError as error:
-        _damaged(document, error)
+    return _parsed(document, parse_segment)
 
 
 def decode_plan(document: Document) -> PlanDeclaration | None:
     """Read a shared plan as it holds now; None if it was deleted. Raises `StoreError`."""
+    return _parsed(document, parse_plan_template)
+
+
+def decode_channel(document: Document) -> ChannelDeclaration | None:
+    """Read a channel as it holds now; None if it was deleted. Raises `StoreError`."""
+    return _parsed(document, parse_channel)
+
+
+def decode_policy(document: Document) -> AutoRollback | None:
+    """Read the `auto_rollback` document; None if it was deleted. Raises `StoreError`."""
+    return _parsed(document, lambda _, fields: parse_auto_rollback(fields))
+
+
+def _parsed(document: Document, parse: Callable[[str, object], T]) -> T | None:
     fields = decode(document).fields
     try:
-        return None if fields is None else parse_plan_template(document.key, fields)
+        return None if fields is None else parse(document.key, fields)
     except ConfigError as error:
         _damaged(document, error)
 
@@ -139,21 +151,12 @@ def stored_flag(document: Document) -> StoredFlag | None:
     return None if held.fields is None else StoredFlag(document.key, document.revision, held.fields, held.declared)
 
 
-def decode_policy(document: Document) -> AutoRollback | None:
-    """Read the `auto_rollback` document; None if it was deleted. Raises `StoreError`."""
-    fields = decode(document).fields
-    try:
-        return None if fields is None else parse_auto_rollback(fields)
-    except ConfigError as error:
-        _damaged(document, error)
-
-
 def section(kind: str, key: str, fields: Fields) -> dict[str, Any]:
     """Return the configuration that declares this one document."""
     return {AUTO_ROLLBACK: fields} if kind == AUTO_ROLLBACK else {_SECTIONS[kind]: {key: fields}}
 
 
-_SECTIONS: Final[Mapping[str, str]] = {FLAG: "flags", SEGMENT: "segments", PLAN: "plans"}
+_SECTIONS: Final[Mapping[str, str]] = {FLAG: "flags", SEGMENT: "segments", PLAN: "plans", CHANNEL: "notify"}
 """Where the documents of a kind stand in a configuration, by their keys."""
 
 
@@ -188,6 +191,8 @@ def _declared(declaration: Declaration) -> Iterator[tuple[str, str, Fields]]:
         yield SEGMENT, key, segment.fields
     for key, plan in declaration.plans.items():
         yield PLAN, key, plan.fields
+    for key, channel in declaration.channels.items():
+        yield CHANNEL, key, channel.fields
     if declaration.auto_rollback is not None:
         yield AUTO_ROLLBACK, DEFAULT, auto_rollback_fields(declaration.auto_rollback)
 
@@ -318,6 +323,7 @@ DECODERS: Final[Mapping[str, Callable[[Document], Any]]] = {
     FLAG: decode_flag,
     SEGMENT: decode_segment,
     PLAN: decode_plan,
+    CHANNEL: decode_channel,
     AUTO_ROLLBACK: decode_policy,
     BREAKER: decode_breaker,
     ROLLOUT: decode_rollout,

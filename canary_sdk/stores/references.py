@@ -13,10 +13,18 @@ from canary_sdk.stores import codec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from canary_sdk.core.breaker import AutoRollback
+    from canary_sdk.core.channels import ChannelDeclaration
     from canary_sdk.core.config import FlagDeclaration, PlanDeclaration, SegmentDeclaration
     from canary_sdk.ports import Change, Snapshot
 
-    Declared = tuple[dict[str, FlagDeclaration], dict[str, SegmentDeclaration], dict[str, PlanDeclaration]]
+    Declared = tuple[
+        dict[str, FlagDeclaration],
+        dict[str, SegmentDeclaration],
+        dict[str, PlanDeclaration],
+        dict[str, ChannelDeclaration],
+        dict[str, AutoRollback],
+    ]
 
 
 def check_references(snapshot: Snapshot, changes: Iterable[Change]) -> None:
@@ -29,8 +37,8 @@ def check_references(snapshot: Snapshot, changes: Iterable[Change]) -> None:
 
 
 def _readable(documents: Iterable[Document]) -> Declared:
-    """Return the flags, segments and plans that can be read."""
-    found: Declared = ({}, {}, {})
+    """Return what can be read of all that refers to something, or is referred to."""
+    found: Declared = ({}, {}, {}, {}, {})
     for document in documents:
         if document.kind in _KINDS:
             with suppress(StoreError):
@@ -39,7 +47,7 @@ def _readable(documents: Iterable[Document]) -> Declared:
     return found
 
 
-_KINDS: Final = (codec.FLAG, codec.SEGMENT, codec.PLAN)
+_KINDS: Final = (codec.FLAG, codec.SEGMENT, codec.PLAN, codec.CHANNEL, codec.AUTO_ROLLBACK)
 
 
 def take_out_unsound(

@@ -71,14 +71,17 @@ class DocumentRepository:
                 found[document.kind][document.key.rpartition("/")[2]] = value
         take_out_unsound(found[codec.FLAG], found[codec.SEGMENT], damaged)
         plans = found[codec.PLAN]
+        policy = found[codec.AUTO_ROLLBACK].get(codec.DEFAULT, AutoRollback())
+        told = policy.notify or found[codec.CHANNEL]
         return Stored(
             snapshot.version,
             {key: _planned(flag.for_environment(self._environment), plans) for key, flag in found[codec.FLAG].items()},
-            found[codec.AUTO_ROLLBACK].get(codec.DEFAULT, AutoRollback()),
+            policy,
             found[codec.BREAKER],
             damaged,
             {key: segment.condition for key, segment in found[codec.SEGMENT].items()},
             found[codec.ROLLOUT],
+            tuple(each.channel for key, each in found[codec.CHANNEL].items() if key in told),
         )
 
     def flags(self) -> Mapping[str, StoredFlag]:

@@ -42,7 +42,7 @@ class Worker:
         """Have done what can be done at once, and end; return whether that took no longer than `timeout_s`."""
         if self._pid != os.getpid():
             return True
-        self._stopping = True
+        self._stopping.set()
         self._woken.set()
         self._thread.join(timeout_s)
         is_over = not self._thread.is_alive()
@@ -50,18 +50,22 @@ class Worker:
         return is_over
 
     def _begin(self) -> None:
-        self._stopping = False
-        self._woken = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(self._woken,), name=self._name, daemon=True)
+        self._woken, self._stopping = (
+            threading.Event(),
+            threading.Event(),
+        )  # a thread that outlives its stop has its own
+        self._thread = threading.Thread(
+            target=self._run, args=(self._woken, self._stopping), name=self._name, daemon=True
+        )
         self._pid = os.getpid()
         try:
             self._thread.start()
         except RuntimeError:
             self._pid = 0
 
-    def _run(self, woken: threading.Event) -> None:
+    def _run(self, woken: threading.Event, stopping: threading.Event) -> None:
         wait_s: float | None = None
-        while not self._stopping:
+        while not stopping.is_set():
             woken.wait(wait_s)
             woken.clear()
             wait_s = self._stepped()

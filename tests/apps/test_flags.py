@@ -22,6 +22,7 @@ from canary_sdk.errors import CanaryError
 from canary_sdk.ports import Change
 from canary_sdk.stores import codec
 from canary_sdk.stores.sqlite import SQLiteStore
+from canary_sdk.telemetry.notify import Notifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -354,13 +355,13 @@ def test_status_shows_what_is_off_first_and_why(url: str) -> None:
 
 
 def test_a_command_starts_no_thread(url: str) -> None:
-    """A process of one command has no background, tells nobody, and signs with its login name."""
+    """A process of one command has no background, tells only whom `notify` names, and signs with its login name."""
     before = threading.active_count()
     with operate(url, actor="ada") as canary:
         canary.kill("page", reason="x")
         assert not canary.status().ticking
         assert threading.active_count() == before
-        assert canary._sinks == ()
+        assert [type(each) for each in canary._sinks] == [Notifier]
     assert read("flags", "history")[0]["actor"] == "ada"
 
 

@@ -231,6 +231,10 @@ VERSION: Final = "expected a comparison: '>= 2.4.0', '< 3.0.0-rc.1' or 'between 
 DATE: Final = "expected a comparison: 'before 2026-01-01', 'after 2026-01-01T12:00:00Z' or '>= 2026-01-01'"
 SERVE: Final = "expected what the rule serves: a variant, 'default' or 'rollout'"
 STRING: Final = "[flags.a]\ntype = 'string'\ndefault = 'x'\n"
+NO_VARIABLE: Final = (
+    "found what is no name of an environment variable (and is not shown, it may be a secret), "
+    "expected a name such as 'SLACK_WEBHOOK_URL'"
+)
 NAME: Final = "expected 1 to 128 of A-Z, a-z, 0-9, '.', '_' and '-', beginning with a letter or a digit"
 
 
@@ -241,12 +245,20 @@ def condition(text: str) -> str:
 
 MISTAKES: Final[list[tuple[str, list[str]]]] = [
     # the outermost level
-    ("[flag.a]", ["flag: unknown key, expected auto_rollback, flags, plans or segments; did you mean 'flags'?"]),
+    (
+        "[flag.a]",
+        ["flag: unknown key, expected auto_rollback, flags, notify, plans or segments; did you mean 'flags'?"],
+    ),
     (
         "[auto-rollback]",
-        ["auto-rollback: unknown key, expected auto_rollback, flags, plans or segments; did you mean 'auto_rollback'?"],
+        [
+            (
+                "auto-rollback: unknown key, expected auto_rollback, flags, notify, plans or segments; "
+                "did you mean 'auto_rollback'?"
+            )
+        ],
     ),
-    ("title = 1", ["title: unknown key, expected auto_rollback, flags, plans or segments"]),
+    ("title = 1", ["title: unknown key, expected auto_rollback, flags, notify, plans or segments"]),
     ("flags = []", ["flags: found a list, expected a table"]),
     ("auto_rollback = true", ["auto_rollback: found true, expected a table"]),
     # a flag
@@ -740,7 +752,69 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
     ),
     (
         "[segment.s]",
-        ["segment: unknown key, expected auto_rollback, flags, plans or segments; did you mean 'segments'?"],
+        ["segment: unknown key, expected auto_rollback, flags, notify, plans or segments; did you mean 'segments'?"],
+    ),
+    # channels
+    ("[notify]\nslack = 'https://x'", ["notify.slack: found 'https://x', expected a table"]),
+    ("[notify.'a b']\nkind = 'slack'", [f"notify.a b: found the name 'a b', {NAME}"]),
+    (
+        "[notify.slak]\nurl_env = 'URL'",
+        [
+            (
+                "notify.slak.kind: found nothing, expected slack, pagerduty, webhook, email or apprise; "
+                "did you mean 'slack'?"
+            )
+        ],
+    ),
+    (
+        "[notify.night]\nkind = 'pager'",
+        [
+            (
+                "notify.night.kind: found 'pager', expected slack, pagerduty, webhook, email or apprise; "
+                "did you mean 'pagerduty'?"
+            )
+        ],
+    ),
+    (
+        "[notify.slack]\nurl = 'https://hooks.example.com/secret'",
+        [
+            "notify.slack.url: unknown key, expected kind, level, only_in or url_env; did you mean 'url_env'?",
+            "notify.slack.url_env: found nothing, expected the environment variable that holds the webhook's URL",
+        ],
+    ),
+    ("[notify.slack]\nurl_env = 'https://hooks.example.com/secret'", [f"notify.slack.url_env: {NO_VARIABLE}"]),
+    ("[notify.pagerduty]\nrouting_key_env = 5", [f"notify.pagerduty.routing_key_env: {NO_VARIABLE}"]),
+    (
+        "[notify.slack]\nurl_env = 'URL'\nlevel = 'loud'",
+        ["notify.slack.level: found 'loud', expected info, warning or critical"],
+    ),
+    (
+        "[notify.webhook]\nurl = 'http://user:secret@x/'\nsecret_env = 'S'",
+        ["notify.webhook.url: found an address with a user in it (not shown), expected one without"],
+    ),
+    *(
+        (
+            f"[notify.webhook]\nurl = '{url}'\nsecret_env = 'S'",
+            ["notify.webhook.url: found no address (not shown, it may hold a secret), expected https://host/path"],
+        )
+        for url in ("hooks.example.com", "ftp://x/", "https:///path", "https://x/a b", "https://[x", "https://x:99999/")
+    ),
+    (
+        "[notify.email]\nserver = 'smtp example'\nfrom = 'robot'\nto = []\ntls = true\nuser_env = 'U'",
+        [
+            "notify.email.server: found 'smtp example', expected a mail server such as 'smtp.example.com:587'",
+            "notify.email.from: found 'robot', expected an address such as 'oncall@example.com'",
+            "notify.email.to: found an empty list, expected at least one address",
+            "notify.email.tls: found true, expected starttls, implicit or none",
+            "notify.email.user_env: found only one of user_env and password_env, expected both or none",
+        ],
+    ),
+    (
+        "[notify.email]\nserver = 'smtp:65536'\nfrom = 'a@x'\nto = ['b@x', 'b@x, c@x']",
+        [
+            "notify.email.server: found 'smtp:65536', expected a mail server such as 'smtp.example.com:587'",
+            "notify.email.to.1: found 'b@x, c@x', expected an address such as 'oncall@example.com'",
+        ],
     ),
     # auto_rollback
     ("[auto_rollback]\ninterval = '30 sec'", [f"auto_rollback.interval: found '30 sec', {DURATION}"]),

@@ -16,7 +16,9 @@ from canary_sdk.core.references import MOST_STEPS, dangling, segments_of
 def problems_of(data: dict[str, Any]) -> list[str]:
     """Return what refers in vain, as printed."""
     declared = parse_declaration(data)
-    return [str(problem) for problem in dangling(declared.flags, declared.segments, declared.plans)]
+    policies = {"default": declared.auto_rollback} if declared.auto_rollback else {}
+    found = dangling(declared.flags, declared.segments, declared.plans, declared.channels, policies)
+    return [str(problem) for problem in found]
 
 
 def requiring(*others: str, variant: str = "on") -> dict[str, Any]:
@@ -40,6 +42,17 @@ RULE: Final = {"if": {"all": [{"segment": "staff"}, {"not": {"segment": "guests"
         ({"flags": {"a": {}}}, []),
         ({"flags": {"a": requiring("b"), "b": requiring("c"), "c": {}}}, []),
         ({"flags": {"a": {"rules": [RULE]}}, "segments": {"staff": TEST, "guests": within("staff")}}, []),
+        # channels
+        ({"auto_rollback": {"notify": ["night"]}, "notify": {"night": {"kind": "slack", "url_env": "URL"}}}, []),
+        (
+            {"auto_rollback": {"notify": ["night", "nigth"]}, "notify": {"night": {"kind": "slack", "url_env": "URL"}}},
+            [
+                (
+                    "auto_rollback.notify.1: found the channel 'nigth', expected one that is declared: night; "
+                    "did you mean 'night'?"
+                )
+            ],
+        ),
         # flags
         (
             {"flags": {"a": requiring("bb"), "b": {}}},

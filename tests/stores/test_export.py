@@ -114,6 +114,19 @@ def flags(draw: st.DrawFn) -> dict[str, Any]:
     )
 
 
+CHANNELS: Final = st.fixed_dictionaries(
+    {
+        "kind": st.just("email"),
+        "server": st.just("smtp.example.com:587"),
+        "from": st.just("canary@example.com"),
+        "to": st.lists(st.sampled_from("abc").map("{}@example.com".format), min_size=1, unique=True),
+    },
+    optional={
+        "only_in": st.lists(NAMES, max_size=2, unique=True),
+        "level": st.sampled_from(["info", "warning", "critical"]),
+        "tls": st.sampled_from(["starttls", "implicit", "none"]),
+    },
+)
 CONFIGURATIONS: Final = st.fixed_dictionaries(
     {
         "flags": st.dictionaries(NAMES, flags(), max_size=2),
@@ -121,6 +134,7 @@ CONFIGURATIONS: Final = st.fixed_dictionaries(
             {name: st.fixed_dictionaries({"if": nested(TESTS)}, optional={"description": TEXT}) for name in SEGMENTS}
         ),
         "plans": st.fixed_dictionaries({"shared": PLANS}),
+        "notify": st.dictionaries(NAMES, CHANNELS, max_size=2),
     },
     optional={
         "auto_rollback": st.fixed_dictionaries(
