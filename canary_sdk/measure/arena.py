@@ -30,7 +30,7 @@ from canary_sdk.measure.arm import Arm
 from canary_sdk.measure.counters import CELLS, WRITES, Counters, nanoseconds
 from canary_sdk.measure.layout import ARM, BLOCK, COUNTS, TERMS, TRIAL, WORD, cell_of, size_of
 from canary_sdk.measure.lease import Lease
-from canary_sdk.measure.segment import Segment, claim, is_deserted, owners
+from canary_sdk.measure.segment import Segment, claim, is_forgotten, owners, owners_ever
 from canary_sdk.measure.trial import FIRST_WORDS, Trial
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Arena:
         self._trials: dict[str, Trial] = {}
         self._lock = threading.Lock()
         memory = memoryview(self._map())
-        self.lease = Lease(None if self.path is None or self.private_reason else f"{self.path}.lease")
+        self.lease = Lease(None if self.path is None or self.private_reason else mapping.lease_path(self.path))
         self._words = memory.cast("Q")
         self._bytes = memory
         self.guard: memoryview = memory[layout.GUARD.offset : layout.GUARD.offset + layout.FLAGS]
@@ -190,22 +190,27 @@ class Arena:
     def close(self) -> None:
         """Give the segment back; its counters stay. Bounded, and done once. What is mapped stays readable.
 
-        The last process that has one takes the file with it. One that never beat finds it gone, and begins anew.
+        Who was alone in it, counted nothing and holds no flag back takes the file along, as a command does. Else it is
+        left to others: all workers of a server may be recycled in the same moment.
         """
         if self._segment is not None and self._segment.is_ours:
             self._segment.give_back()
             with suppress(OSError), self._held():
-                self._remove_if_deserted()
+                self._remove_if_alone()
         self._leave_segment()
         self.lease.let_go()
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
 
-    def _remove_if_deserted(self) -> None:
+    def _remove_if_alone(self) -> None:
         if self._fd is None or self.path is None or not mapping.is_at(self._fd, self.path):
             return
-        if is_deserted(self._words, self._now_ns()):
+        if (
+            owners_ever(self._words) == 1
+            and not any(self.guard)
+            and not any(self._bytes[layout.TOUCHED.offset : layout.TOUCHED.end])
+        ):
             os.unlink(self.path)  # noqa: PTH108 - pathlib is not worth its import here
             self.lease.remove()
 
@@ -258,11 +263,17 @@ class Arena:
             self.private_reason = "no file was asked for"
             return mapping.private()
         try:
-            self._fd, memory = mapping.share(self.path, self._clock)
+            self._fd, memory = mapping.share(self.path, self._clock, self._is_worn)
         except (OSError, ValueError) as problem:
             self.private_reason = str(problem)
             return mapping.private()
         return memory
+
+    def _is_worn(self, memory: mmap.mmap) -> bool:
+        """Whether the file is of an earlier life: what it counted is nobody's, and it holds no flag back."""
+        with memoryview(memory) as whole, whole.cast("Q") as words:
+            held = any(whole[layout.GUARD.offset : layout.GUARD.offset + layout.FLAGS])
+            return not held and is_forgotten(words, self._now_ns())
 
     @contextmanager
     def _held(self) -> Iterator[None]:

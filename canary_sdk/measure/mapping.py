@@ -13,7 +13,7 @@ from __future__ import annotations
 import mmap
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from canary_sdk.measure import layout
@@ -24,13 +24,14 @@ except ImportError:  # a platform without file locks keeps its arena private
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from canary_sdk.clock import Clock
 
 PATIENCE_S: Final = 1.0
 """How long to wait for a file lock. It is held for microseconds, except by a process that was stopped amid."""
 ATTEMPTS: Final = 8
+SUFFIX: Final = ".arena"
 SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - files in it are opened with suspicion, see `share`
 
 
@@ -38,17 +39,23 @@ class Refused(OSError):
     """The file is not one that this process may trust, or cannot be had; the message says why."""
 
 
-def share(path: str, clock: Clock) -> tuple[int, mmap.mmap]:
+def share(path: str, clock: Clock, is_worn: Callable[[mmap.mmap], bool]) -> tuple[int, mmap.mmap]:
     """Open or make the file at `path` and map it; return its descriptor and the mapping.
 
-    Raises: OSError, when it cannot be had.
+    A file that `is_worn`, which is asked under its lock, is replaced by a new one. Whoever makes a new file takes away
+    what is worn beside it, for those whose store is never opened again. Raises: OSError, when it cannot be had.
     """
     if fcntl is None:
         raise Refused("this platform has no file locks")
     for _ in range(ATTEMPTS):
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            if memory := _map(fd, path, clock):
+            with hold(fd, clock):
+                is_new = os.fstat(fd).st_size == 0
+                memory = _map(fd, path, clock, is_worn)
+            if memory is not None:
+                if is_new:
+                    _sweep(path, is_worn)
                 return fd, memory
         except BaseException:
             os.close(fd)
@@ -68,8 +75,16 @@ def default_path(store: str, environment: str) -> str:
 
     identity = "\0".join((str(layout.FORMAT), re.sub(r"//[^/]*@", "//", store), environment))
     digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    user = os.getuid() if hasattr(os, "getuid") else 0
-    return f"{_directory()}{os.sep}canary-{user}-{digest}.arena"
+    return f"{_directory()}{os.sep}{_prefix()}{digest}{SUFFIX}"
+
+
+def lease_path(path: str) -> str:
+    """Return where the lease of an arena is."""
+    return f"{path}.lease"
+
+
+def _prefix() -> str:
+    return f"canary-{os.getuid() if hasattr(os, 'getuid') else 0}-"
 
 
 def _directory() -> str:
@@ -132,19 +147,48 @@ def lock(fd: int) -> bool:
     return True
 
 
-def _map(fd: int, path: str, clock: Clock) -> mmap.mmap | None:
+def _map(fd: int, path: str, clock: Clock, is_worn: Callable[[mmap.mmap], bool]) -> mmap.mmap | None:
     """Map the file, built if it is empty; None if it is, or has just been made, no longer the one at `path`."""
-    with hold(fd, clock):
-        if not is_at(fd, path):
-            return None
+    if not is_at(fd, path):
+        return None
+    _refuse_stranger(os.fstat(fd), path)
+    if os.fstat(fd).st_size == 0:
+        _build(fd, clock)
+    elif not _is_whole(fd):
+        _remove(path)
+        return None
+    back(fd, 0, layout.FRONT_BYTES)
+    memory = mmap.mmap(fd, layout.FILE_BYTES)
+    if is_worn(memory):
+        _remove(path)
+        return None
+    return memory
+
+
+def _sweep(path: str, is_worn: Callable[[mmap.mmap], bool]) -> None:
+    """Take away what is worn beside `path`; what is held, damaged, or of another user or format is left alone."""
+    with suppress(OSError), os.scandir(os.path.dirname(path) or os.curdir) as entries:  # noqa: PTH120 - as above
+        beside = [entry.path for entry in entries if entry.name.startswith(_prefix()) and entry.name.endswith(SUFFIX)]
+        for other in beside:
+            with suppress(OSError, ValueError):
+                _remove_if_worn(other, is_worn)
+
+
+def _remove_if_worn(path: str, is_worn: Callable[[mmap.mmap], bool]) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not lock(fd) or not is_at(fd, path):
+            return
         _refuse_stranger(os.fstat(fd), path)
-        if os.fstat(fd).st_size == 0:
-            _build(fd, clock)
-        elif not _is_whole(fd):
-            os.unlink(path)  # noqa: PTH108 - pathlib is not worth its import here
-            return None
-        back(fd, 0, layout.FRONT_BYTES)
-        return mmap.mmap(fd, layout.FILE_BYTES)
+        if _is_whole(fd) and is_worn(mmap.mmap(fd, layout.FILE_BYTES)):
+            _remove(path)
+            _remove(lease_path(path))
+    finally:
+        os.close(fd)
+
+
+def _remove(path: str) -> None:
+    os.unlink(path)  # noqa: PTH108 - pathlib is not worth its import here
 
 
 def _refuse_stranger(status: os.stat_result, path: str) -> None:

@@ -21,6 +21,8 @@ HEARTBEAT: Final = cell_of(SEGMENT, "heartbeat")
 
 SILENCE_NS: Final = 5_000_000_000
 """An owner that gave a sign of life this recently is believed, even where its process cannot be seen from here."""
+FORGOTTEN_NS: Final = 60_000_000_000
+"""A file in which nobody has counted for so long is not handed on: workers that are recycled are away for seconds."""
 
 
 class Segment:
@@ -62,14 +64,22 @@ def claim(words: memoryview, now_ns: int) -> Segment | None:
     return None
 
 
-def is_deserted(words: memoryview, now_ns: int) -> bool:
-    """Tell whether no process counts in any segment. Only under the file's lock."""
-    return all(_is_free(head, now_ns) for head in _heads(words))
+def is_forgotten(words: memoryview, now_ns: int) -> bool:
+    """Tell whether processes have counted here, and none does or has lately. Only under the file's lock."""
+    heads = list(_heads(words))
+    last_ns = max(head[HEARTBEAT] for head in heads)
+    is_recent = not last_ns or 0 <= now_ns - last_ns < FORGOTTEN_NS
+    return not is_recent and all(_is_free(head, now_ns) for head in heads)
 
 
 def owners(words: memoryview) -> int:
     """Return how many segments have an owner, alive or dead."""
     return sum(1 for head in _heads(words) if head[PID])
+
+
+def owners_ever(words: memoryview) -> int:
+    """Return how many owners all segments together have had."""
+    return sum(head[GENERATION] for head in _heads(words))
 
 
 def _heads(words: memoryview) -> Iterator[memoryview]:

@@ -21,6 +21,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
+from canary_sdk.clock import SYSTEM_CLOCK
 from canary_sdk.measure import layout, mapping, segment
 from canary_sdk.measure.arena import Arena
 from canary_sdk.measure.counters import EARLY, LATENCY_NS, RESPONSE_START_NS, STREAMS, Counters
@@ -353,15 +354,24 @@ def test_counters_outlive_their_process(path: Path) -> None:
     keeper.close()
 
 
-def test_the_last_process_takes_the_file_with_it(path: Path) -> None:
-    """A clean end leaves nothing behind; whoever still counts keeps the file; a file of others' is left alone."""
-    first, second = Arena(path), Arena(path)
-    for arena in (first, second):
-        count(arena.arm("a"), 0.1)
-    first.close()
-    assert path.exists()
-    second.close()
+def test_whoever_was_alone_takes_the_file_along(path: Path) -> None:
+    """A command leaves nothing behind, unless it counted or holds a flag back; a file of others' is left alone."""
+    arena = Arena(path)
+    arena.arm("a")
+    assert arena.heartbeat()
+    arena.close()
     assert not path.exists()
+    arena = Arena(path)
+    assert arena.heartbeat()
+    arena.guard[arena.flag_slot("a")] = 1
+    arena.close()
+    assert path.exists()
+    path.unlink()
+    arena = Arena(path)
+    count(arena.arm("a"), 0.1)
+    arena.close()
+    assert path.exists()
+    path.unlink()
     late, looking = Arena(path), Arena(path)
     count(late.arm("a"), 0.1)
     path.unlink()
@@ -371,8 +381,74 @@ def test_the_last_process_takes_the_file_with_it(path: Path) -> None:
     assert path.read_text() == "somebody else's"
 
 
-def test_whoever_is_awake_keeps_the_file(path: Path) -> None:
-    """A process that has counted nothing yet, as a server's master, does not lose the counters when workers leave."""
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_that_leave_together_lose_no_counts(path: Path, workers: int) -> None:
+    """Where all workers are recycled in the same moment, be it the only one, the next go on from their counters."""
+    arenas = [Arena(path) for _ in range(workers)]
+    for arena in arenas:
+        count(arena.arm("a"), 0.1)
+    for arena in arenas:
+        arena.close()
+    successor = Arena(path)
+    assert successor.heartbeat()
+    assert successor.read(successor.arm("a")).requests == workers
+    successor.close()
+
+
+def test_a_file_that_was_left_long_ago_is_begun_anew(path: Path) -> None:
+    """After a minute nobody goes on from what is in it, unless somebody lives or a flag is held back there."""
+    clock = ManualClock()
+
+    def counted_after(seconds: float) -> int:
+        clock.advance(seconds)
+        arena = Arena(path, clock=clock)
+        requests = arena.read(arena.arm("a")).requests
+        count(arena.arm("a"), 0.1)
+        arena.close()
+        return requests
+
+    worker = Arena(path, clock=clock)
+    count(worker.arm("a"), 0.1)
+    assert counted_after(3_600.0) == 1
+    worker.close()
+    assert counted_after(59.0) == 2
+    assert counted_after(61.0) == 0
+    worker = Arena(path, clock=clock)
+    worker.guard[worker.flag_slot("checkout")] = 1
+    worker.close()
+    assert counted_after(3_600.0) == 1
+
+
+def test_whoever_makes_a_file_takes_away_what_was_left_long_ago(tmp_path: Path) -> None:
+    """Of this user, whole, and with nobody in it: the file of a store that is never opened again does not stay."""
+    clock = ManualClock()
+
+    def left(store: str) -> Path:
+        path = Path(default_path(store, "production"))
+        arena = Arena(path, clock=clock)
+        count(arena.arm("a"), 0.1)
+        assert arena.lease.take()
+        arena.close()
+        return path
+
+    tidied, damaged = left("tidied"), left("damaged")
+    damaged.write_bytes(b"whatever")
+    living = Arena(default_path("living", "production"), clock=clock)
+    count(living.arm("a"), 0.1)
+    clock.advance(61.0)
+    maker = left("maker")
+    assert {path.name for path in tidied.parent.iterdir()} == {
+        *(f"{path.name}{more}" for path in (damaged, maker) for more in ("", ".lease")),
+        Path(living.path or "").name,
+    }
+    clock.advance(1.0)
+    left("maker")
+    assert maker.exists()
+    living.close()
+
+
+def test_whoever_is_awake_keeps_its_segment(path: Path) -> None:
+    """A process that has counted nothing yet, as a server's master, is somebody: a worker's file outlives it."""
     master, worker = Arena(path), Arena(path)
     assert master.heartbeat()
     count(worker.arm("a"), 0.1)
@@ -380,7 +456,6 @@ def test_whoever_is_awake_keeps_the_file(path: Path) -> None:
     assert master.heartbeat()
     assert master.read(master.arm("a")).requests == 1
     master.close()
-    assert not path.exists()
 
 
 def test_close_does_not_wait_for_a_lock_that_is_not_let_go(path: Path) -> None:
@@ -451,7 +526,7 @@ os._exit(9)
 def test_the_segment_of_a_dead_process_is_taken_once_it_has_been_silent(path: Path) -> None:
     """A killed owner is believed for five seconds, then its segment goes to the next process."""
     dead = int(in_a_child(COUNT_AND_DIE, path).stdout)
-    clock = ManualClock()
+    clock = ManualClock(monotonic=SYSTEM_CLOCK.monotonic())
     arena = Arena(path, clock=clock)
     head = layout.SEGMENT_TABLE.offset // 8 + dead * 8
     arena._words[head + segment.HEARTBEAT] = int(clock.monotonic() * 1e9)
