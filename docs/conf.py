@@ -5,10 +5,14 @@ from __future__ import annotations
 project = "canary-rollout"
 copyright = "the canary-rollout authors"
 
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "decisions/template.md"]
 nitpicky = True
+# Types are imported for type checkers only, so autodoc knows them by their bare names.
+nitpick_ignore_regex = [("py:class", ".*")]
+
+autodoc_member_order = "bysource"
 
 myst_heading_anchors = 3
 

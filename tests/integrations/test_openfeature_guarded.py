@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,6 +25,8 @@ from canary_sdk.integrations.openfeature import Arms, GuardedProvider
 from tests.integrations.test_openfeature_provider import heard
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from openfeature.client import OpenFeatureClient
 
     from canary_sdk import Canary
@@ -457,14 +457,3 @@ def test_what_flagd_says_itself_passes_through(flagd: OpenFeatureClient, canary:
     assert flagd.get_string_details("checkout", "mine", EvaluationContext("u")).error_code is ErrorCode.TYPE_MISMATCH
     assert flagd.provider.get_metadata().name == "FlagdProvider"
     assert not canary.status().failures
-
-
-def test_the_documentation_works_as_it_stands(canary: Canary, openfeature: Any) -> None:
-    """Every snippet of the page runs, one after the other, as in one program."""
-    page = (Path(__file__).parents[2] / "docs" / "openfeature.md").read_text()
-    names: dict[str, Any] = {}
-    snippets = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(snippets[0].splitlines()) == 10
-    for snippet in snippets:
-        exec(compile(snippet, "openfeature.md", "exec", dont_inherit=True), names)
-    names["canary"].close()
