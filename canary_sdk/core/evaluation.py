@@ -32,6 +32,8 @@ class Reason(StrEnum):
     """The flag is switched off in its configuration."""
     TRIPPED = "TRIPPED"
     """The breaker is open or the kill switch is held."""
+    OVERRIDE = "OVERRIDE"
+    """A person forced it, in a test or for this one request."""
     ERROR = "ERROR"
     """The flag is unknown or the evaluation failed; the caller's default was served."""
 

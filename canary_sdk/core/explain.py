@@ -31,8 +31,9 @@ def explain(
 
 
 def pinned(evaluation: Evaluation, flag: CompiledFlag, environment: str) -> Evaluation:
-    """Return an answer that a unit of work was given before, with this as its explanation."""
-    return _placed(_told(evaluation, Cause.PINNED), flag, environment)
+    """Return an answer that stood before the flag was asked, forced or given before, with this as its explanation."""
+    cause = Cause.OVERRIDE if evaluation.reason is Reason.OVERRIDE else Cause.PINNED
+    return _placed(_told(evaluation, cause), flag, environment)
 
 
 def _decided(flag: CompiledFlag, key: str | None, attributes: Attributes) -> Evaluation:

@@ -18,6 +18,7 @@ class Cause(StrEnum):
 
     PINNED = "PINNED"
     """The unit of work had been given it before."""
+    OVERRIDE = "OVERRIDE"
     KILLED = "KILLED"
     TRIPPED = "TRIPPED"
     DISABLED = "DISABLED"
@@ -82,6 +83,7 @@ class Explanation:
 
 _WORDS: Final = {
     Cause.PINNED: "this unit of work had been answered so before",
+    Cause.OVERRIDE: "somebody forced it here",
     Cause.KILLED: "its kill switch is held",
     Cause.TRIPPED: "its breaker is not closed",
     Cause.DISABLED: "it is switched off",

@@ -16,6 +16,7 @@ import threading
 import weakref
 from collections import deque
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, ParamSpec, TypeVar, cast
 
@@ -26,7 +27,7 @@ from canary_sdk.core import breaker as breakers
 from canary_sdk.core.breaker import AutoRollback
 from canary_sdk.core.compiled import compile_flag
 from canary_sdk.core.conditions import compile_segments
-from canary_sdk.core.evaluation import Evaluation, EvaluationContext, Reason
+from canary_sdk.core.evaluation import NO_ATTRIBUTES, Evaluation, EvaluationContext, Reason
 from canary_sdk.core.events import FlagsChanged, StoreLost, StoreRegained
 from canary_sdk.core.flags import held_back
 from canary_sdk.core.references import segments_of
@@ -96,6 +97,7 @@ class Canary(Control):
         self._sinks: tuple[EventSink, ...] = ()
         self._counters: tuple[Observe, ...] = ()
         self._tracers: tuple[Trace, ...] = ()
+        self._overrides: ContextVar[Mapping[str, Evaluation]] | None = None
         self._is_awake = self._closed = False
         self._stored = NOTHING_STORED
         self._arena: Arena
@@ -248,6 +250,9 @@ class Canary(Control):
             flag = table.flags.get(flag_key)
             if flag is None:
                 return None
+            forced = self._overrides.get().get(flag_key) if self._overrides else None
+            if forced is not None:
+                return forced
             return foreign.settled(flag, table.guards[flag_key][()], context, working(self.units.current()))
         except Exception as error:  # noqa: BLE001 - never raises into the application
             self.failures.note((f"settling {flag_key}", error, "The other tool's answer was served"))
@@ -270,6 +275,16 @@ class Canary(Control):
                 (f"marking {flag_key}", error, "Declare the flag with apply(), and name a role; it went on unmeasured")
             )
             return None
+
+    def overrides(self) -> ContextVar[Mapping[str, Evaluation]]:
+        """Return what is answered in this context before anything else, by flag key: for tests, empty by default.
+
+        From the first call on every evaluation looks there; a process that never calls this pays nothing.
+        """
+        if self._overrides is None:
+            self._overrides = ContextVar("canary_overrides", default=NO_ATTRIBUTES)
+            self._rebuild()
+        return self._overrides
 
     # --- control -----------------------------------------------------------------------------------------------------
 
@@ -498,7 +513,8 @@ class Canary(Control):
         flags = {key: compile_flag(flag, probe, segments, self._ask) for key, flag in served.items()}
         flags |= {key: flag for key, flag in old.items() if f"flag {key}" in stored.damaged}
         trace = self._trace if self._tracers else None
-        return build_table(flags, stored.version, self._guard.byte_of, self.units.current, trace)
+        overrides = self._overrides.get if self._overrides else None
+        return build_table(flags, stored.version, self._guard.byte_of, self.units.current, trace, overrides)
 
     def _ask(self, flag_key: str, key: str | None, attributes: Attributes) -> Evaluation | None:
         """Answer for a prerequisite, from the table that is current when it is asked."""
@@ -512,7 +528,7 @@ class Canary(Control):
         flag, unit = self._table.flags[flag_key], working(self.units.current())
         was_met = unit is not None and flag_key in unit.marks
         answer = resolve(context, unit)
-        if was_met:
+        if was_met or answer.reason is Reason.OVERRIDE:
             return pinned(answer, flag, self.environment)
         bits = self._table.guards[flag_key][()]
         told = explain(flag, *subject_of(context, unit), bits, self.environment)
@@ -597,7 +613,12 @@ class Canary(Control):
         self.units.observe = self._observe if self._counters else None
         tracers = tuple(sink.answered for sink in sinks if isinstance(sink, Tracing))
         changed, self._tracers = bool(tracers) is not bool(self._tracers), tracers
-        if changed and self._is_awake:
+        if changed:
+            self._rebuild()
+
+    def _rebuild(self) -> None:
+        """Build the table of the same flags again."""
+        if self._is_awake:
             with self._loading:
                 self._table = self._compile(self._stored)
 

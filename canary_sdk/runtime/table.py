@@ -7,7 +7,7 @@ never a half of either.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec
 
 import mmh3
 
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     Current = Callable[[], Unit | None]
     ByteOf = Callable[[str], memoryview]
     Trace = Callable[[Evaluation], None]
+    Overrides = Callable[[], Mapping[str, Evaluation]]
+    """What is forced in this context, by flag key."""
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +102,28 @@ def cold_table(wake: Callable[[], Table]) -> Table:
 
 
 def build_table(
-    flags: Mapping[str, CompiledFlag], version: int, byte_of: ByteOf, current: Current, trace: Trace | None = None
+    flags: Mapping[str, CompiledFlag],
+    version: int,
+    byte_of: ByteOf,
+    current: Current,
+    trace: Trace | None = None,
+    overrides: Overrides | None = None,
 ) -> Table:
     """Build the table of these flags; `byte_of` says where a flag's guard is, `current` which unit of work asks.
 
-    `trace` is told of the answers, if it is given.
+    `trace` is told of the answers, and `overrides` are asked before anything else, if they are given.
     """
     guards = {key: byte_of(key) for key in flags}
-    entries = {key: _entry(flag, guards[key], current, trace) for key, flag in flags.items()}
+    entries = {key: _entry(flag, guards[key], current, trace, overrides) for key, flag in flags.items()}
     peeks = {key: peeker(flag, guards[key], current) for key, flag in flags.items()}
+    if overrides is not None:
+        peeks = {key: _overridden(key, peek, overrides) for key, peek in peeks.items()}
     return Table(flags, version, entries, peeks, guards)
 
 
-def _entry(flag: CompiledFlag, guard: memoryview, current: Current, trace: Trace | None) -> Entry:
+def _entry(
+    flag: CompiledFlag, guard: memoryview, current: Current, trace: Trace | None, overrides: Overrides | None
+) -> Entry:
     """Choose the shape of a flag: what it cannot need is not asked at the call.
 
     Most flags are simple, and have a short way for a key that is given with the call. What is not that simple goes the
@@ -123,10 +136,13 @@ def _entry(flag: CompiledFlag, guard: memoryview, current: Current, trace: Trace
     elif flag.before is None and split.plain is not None:
         resolve = _plain(split.plain, guard, resolve)
         _, threshold, on, off, _ = split.plain
-        if trace is None and on.enabled and not off.enabled:
+        if trace is None and overrides is None and on.enabled and not off.enabled:
             seed = split.plain.seed
     if trace is not None:
         resolve = _traced(flag.flag.key, resolve, trace)
+    if overrides is not None:
+        resolve = _overridden(flag.flag.key, resolve, overrides)
+        current = _nowhere_if_overridden(flag.flag.key, current, overrides)
     return Entry(resolve, current, guard, seed, threshold, on, off)
 
 
@@ -193,6 +209,20 @@ def _traced(flag_key: str, resolve: Resolve, trace: Trace) -> Resolve:
         return answer
 
     return resolve_and_tell
+
+
+def _overridden(flag_key: str, ask: Callable[P, Evaluation], overrides: Overrides) -> Callable[P, Evaluation]:
+    """Answer what is forced here. It is no exposure: the unit of work keeps the answer that it has, if any."""
+
+    def ask_unless_forced(*args: P.args, **kwargs: P.kwargs) -> Evaluation:
+        return overrides().get(flag_key) or ask(*args, **kwargs)
+
+    return ask_unless_forced
+
+
+def _nowhere_if_overridden(flag_key: str, current: Current, overrides: Overrides) -> Current:
+    """Hide the unit of work from what is forced, also if it has met the flag."""
+    return lambda: None if flag_key in overrides() else current()
 
 
 def peeker(flag: CompiledFlag, guard: memoryview, current: Current) -> Choose:

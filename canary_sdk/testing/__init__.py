@@ -1,5 +1,6 @@
-"""What users' own tests are built from: a clock that is moved by hand, and the conformance kit for stores."""
+"""What users' own tests are built from: forced answers, a clock to move by hand, the conformance kit for stores."""
 
 from canary_sdk.testing.clock import ManualClock
+from canary_sdk.testing.override import override
 
-__all__ = ["ManualClock"]
+__all__ = ["ManualClock", "override"]

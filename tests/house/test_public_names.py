@@ -22,7 +22,7 @@ APPROVED = {
     "canary_sdk.integrations.asgi": ["CanaryMiddleware"],
     "canary_sdk.integrations.openfeature": ["Arms", "CanaryProvider", "GuardedProvider"],
     "canary_sdk.integrations.wsgi": ["CanaryMiddleware"],
-    "canary_sdk.testing": ["ManualClock"],
+    "canary_sdk.testing": ["ManualClock", "override"],
 }
 
 CANARY = [
@@ -43,6 +43,7 @@ CANARY = [
     "is_enabled",
     "kill",
     "mark",
+    "overrides",
     "release",
     "reset",
     "scope",

@@ -32,6 +32,7 @@ REASONS: Final[Mapping[Reason, Told]] = MappingProxyType(
         Reason.PREREQUISITE_FAILED: Told.DEFAULT,
         Reason.DISABLED: Told.DISABLED,
         Reason.TRIPPED: Told.DISABLED,
+        Reason.OVERRIDE: Told.TARGETING_MATCH,
         Reason.ERROR: Told.ERROR,
     }
 )
