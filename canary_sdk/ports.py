@@ -394,10 +394,12 @@ class Repository(Protocol):
         *,
         environment: str | None,
         expected: int | None,
+        force: bool = False,
     ) -> int:
         """Change some fields of a flag, or of one environment's overrides, and return the flag's revision.
 
-        None removes a field. Raises `ConfigError`, `StaleWrite`, and `CanaryError` for an unknown flag.
+        None removes a field. Raises `ConfigError`, `StaleWrite`, and `CanaryError` for an unknown flag; `Refused` where
+        a rollout has the percentage that would be changed, unless `force`.
         """
 
     def delete(self, flag_key: str, stamp: Stamp, *, expected: int | None) -> int:

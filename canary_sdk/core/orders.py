@@ -38,25 +38,35 @@ _ALLOWED: Final = {
     "promote": _UNDER_WAY,
     "abort": (Status.SCHEDULED, *_UNDER_WAY, Status.PROMOTED),
     "restart": (Status.ABORTED, Status.PROMOTED),
+    "dismiss": (Status.SCHEDULED, Status.ABORTED, Status.PROMOTED),
 }
 """The states in which an order makes sense."""
 
 
-def start(plan: Plan, state: Rollout, by: By) -> Decision:
-    """Begin, at the time that the plan names or at once. Raises `Refused` unless it was never started."""
+def start(plan: Plan, state: Rollout, by: By, trip: str = "") -> Decision:
+    """Begin, at the time that the plan names or at once.
+
+    Raises `Refused` unless it was never started, and while the breaker is open: `trip` says why it is.
+    """
     _require("start", state)
+    _require_closed("start", trip)
     return _scheduled(plan, state, by, by.at if plan.start_at is None else plan.start_at)
 
 
-def schedule(plan: Plan, state: Rollout, start_at: float, by: By) -> Decision:
-    """Begin at wall time `start_at`. Raises `Refused` once it has begun."""
+def schedule(plan: Plan, state: Rollout, start_at: float, by: By, trip: str = "") -> Decision:
+    """Begin at wall time `start_at`. Raises `Refused` once it has begun, and as `start`."""
     _require("schedule", state)
+    _require_closed("schedule", trip)
     return _scheduled(plan, state, by, start_at)
 
 
-def restart(plan: Plan, state: Rollout, by: By) -> Decision:
-    """Begin again from stage 0, with a new baseline and new approvals. Raises `Refused` before the end."""
+def restart(plan: Plan, state: Rollout, by: By, trip: str = "") -> Decision:
+    """Begin again from stage 0, with a new baseline and new approvals. Raises `Refused` before the end, and as `start`.
+
+    What was aborted for a trip stays aborted until a person has reset the breaker.
+    """
     _require("restart", state)
+    _require_closed("restart", trip)
     return _scheduled(plan, state, by, max(by.at, plan.start_at or by.at))
 
 
@@ -128,6 +138,25 @@ def abort(state: Rollout, by: By) -> Decision:
     return _ordered(state, by, status=Status.ABORTED, reason=reason, percent=0.0, entered_at=by.at), (told,)
 
 
+def dismiss(state: Rollout, by: By) -> Decision:
+    """Forget the rollout: the flag's own percentage counts again. Raises `Refused` while it is under way."""
+    _require("dismiss", state)
+    return dismissed(state, by), ()
+
+
+def dismissed(state: Rollout, by: By) -> Rollout:
+    """Return it as it is before a start, whatever it was doing; what tells it from earlier attempts is kept."""
+    return Rollout(
+        flag_key=state.flag_key,
+        seq=state.seq + 1,
+        attempt=state.attempt,
+        reason=f"dismissed by {by}",
+        entered_at=by.at,
+        ticked_at=state.ticked_at,
+        ordered=by,
+    )
+
+
 # --- the mechanics ---
 
 
@@ -135,6 +164,11 @@ def _require(order: str, state: Rollout) -> None:
     if state.status not in _ALLOWED[order]:
         states = " or ".join(_ALLOWED[order])
         raise Refused(f"{order} is refused: {state.flag_key} is {state.status}, it would have to be {states}")
+
+
+def _require_closed(order: str, trip: str) -> None:
+    if trip:
+        raise Refused(f"{order} is refused: the breaker is open ({trip}); mend that, and reset it first")
 
 
 def _require_plan(plan: Plan, state: Rollout) -> None:

@@ -136,6 +136,10 @@ class Plan:
         """Return who must agree before a stage is entered; nobody before the promotion."""
         return self.stages[stage - 1].approval if 0 < stage <= self.last else ()
 
+    def slos(self, stage: int) -> tuple[Slo, ...]:
+        """Return the SLOs of a stage that abort, none where the flag's own hold; after the promotion, the last's."""
+        return self.stages[min(stage, self.last) - 1].slos if stage else ()
+
     def soft(self, stage: int) -> tuple[Slo, ...]:
         """Return the SLOs of a stage that only hold; after the promotion, those of the last."""
         return self.stages[min(stage, self.last) - 1].soft if stage else ()

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from canary_sdk.core.events import RolloutPromoted, StageStarted
 from canary_sdk.core.journal import Transition
+from canary_sdk.core.plan import Plan
 from canary_sdk.core.slo import say_seconds
 from canary_sdk.core.tally import Tally
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from canary_sdk.core.events import Event
-    from canary_sdk.core.plan import Plan
+    from canary_sdk.core.flags import Flag
 
 
 class Status(StrEnum):
@@ -109,6 +110,7 @@ class Rollout:
     this stage has been watched, `baked_s` the part of it that counts as bake time, `starved_s` how long it has waited
     for evidence since. `told` are the causes of a hold that people have been told of in this stage. `baseline` is what
     was counted before stage 1, when everybody had the baseline: it stands in where no baseline arm is left.
+    `controller` is the host that moves it on, empty where none has begun to.
     """
 
     flag_key: str
@@ -133,6 +135,7 @@ class Rollout:
     ordered: By | None = None
     approvals: tuple[Approval, ...] = ()
     baseline: Tally | None = None
+    controller: str = ""
 
     @property
     def is_settled(self) -> bool:
@@ -238,6 +241,22 @@ def is_tick(before: Rollout, after: Rollout) -> bool:
 
 _TICKING: Final = ("seq", "reason", "stage_s", "baked_s", "starved_s", "ticked_at")
 """What changes from tick to tick; the reason of a hold may name an age. A new cause of one stands in `told` as well."""
+
+
+def led_by(flag: Flag, state: Rollout | None) -> Flag:
+    """Return the flag as it is served: while there is a rollout, with its percentage and the promises of its stage.
+
+    A stage that names no SLOs keeps those of the flag, the hard and the soft each for themselves; what the stage calls
+    soft only holds, whatever the flag calls it. Before stage 1 the flag's own promises hold.
+    """
+    if state is None or state.status is Status.IDLE:
+        return flag
+    plan = flag.plan
+    hard, soft = (plan.slos(state.stage), plan.soft(state.stage)) if isinstance(plan, Plan) else ((), ())
+    slos = tuple(slo for slo in hard or flag.slos if slo not in soft)
+    return replace(
+        flag, rollout=state.percent, slos=slos, soft=soft or tuple(slo for slo in flag.soft if slo not in slos)
+    )
 
 
 def missing_roles(plan: Plan, state: Rollout, stage: int) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from canary_sdk.clock import Clock
 
+_CREATED: Final = cell_of(layout.HEADER, "created")
 _FLAGS: Final = layout.FLAG_DIRECTORY.offset // WORD
 _ARMS: Final = layout.ARM_DIRECTORY.offset // WORD
 _ARM_WORDS: Final = size_of(ARM) // WORD
@@ -140,6 +141,13 @@ class Arena:
         if state != arm.last_read[0]:
             arm.last_read = (state, Counters(_added(views, CELLS), arm.limits_ns))
         return arm.last_read[1]
+
+    @property
+    def identity(self) -> str:
+        """What tells this file from any other on any host; empty where there is none."""
+        if self._fd is None:
+            return ""
+        return f"{self._words[_CREATED]:x}-{os.fstat(self._fd).st_ino:x}"
 
     @property
     def processes(self) -> int:

@@ -31,10 +31,12 @@ from canary_sdk.core.evaluation import NO_ATTRIBUTES, Evaluation, EvaluationCont
 from canary_sdk.core.events import FlagsChanged, StoreLost, StoreRegained
 from canary_sdk.core.flags import held_back
 from canary_sdk.core.references import segments_of
+from canary_sdk.core.rollout import led_by
 from canary_sdk.errors import StoreError, UnknownFlag
 from canary_sdk.ports import Counting, Draining, Notifying, Stored, Tracing
 from canary_sdk.runtime import foreign
 from canary_sdk.runtime.control import Control
+from canary_sdk.runtime.controller import Controller, identify, trip_of
 from canary_sdk.runtime.failures import Failures
 from canary_sdk.runtime.guard import Guard
 from canary_sdk.runtime.monitor import Monitor
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from canary_sdk.core.compiled import Attributes
     from canary_sdk.core.events import Event
     from canary_sdk.core.flags import Flag
+    from canary_sdk.core.rollout import Rollout
     from canary_sdk.measure.arena import Arena
     from canary_sdk.ports import Ended, EventSink, Repository, Stamp
     from canary_sdk.runtime.scope import Subject, Unit
@@ -101,6 +104,7 @@ class Canary(Control):
         self._is_awake = self._closed = False
         self._stored = NOTHING_STORED
         self._arena: Arena
+        self._controller: Controller
         self._guard: Guard
         self._monitor: Monitor
         self._cool_down()
@@ -301,7 +305,12 @@ class Canary(Control):
         self._operate(flag_key, lambda old: breakers.release(old, self._clock.wall()), actor, reason)
 
     def reset(self, flag_key: str, *, reason: str = "reset", actor: str = "") -> None:
-        """Clear a tripped breaker: the candidate is served again. Raises as `kill`."""
+        """Clear a tripped breaker: the candidate is served again, unless the trip was in a rollout. Raises as `kill`.
+
+        That is aborted first, if nobody has come to it yet: what a trip has aborted, no reset brings back.
+        """
+        self._wake()
+        self.rollouts.abort_for(trip_of(self._guard.breaker(flag_key)), flag_key, actor=actor)
         self._operate(flag_key, lambda old: breakers.reset(old, self._clock.wall()), actor, reason)
 
     def subscribe(self, sink: EventSink) -> None:
@@ -329,6 +338,7 @@ class Canary(Control):
             private=self._arena.private_reason,
             ticking=self._ticker is not None and self._ticker.is_alive,
             at=self._clock.wall(),
+            rollouts=self._stored.rollouts,
             judge_lag_s=self._monitor.lag_s,
             leads=self._monitor.leads,
             channels=self._stored.channels,
@@ -357,12 +367,15 @@ class Canary(Control):
     # --- the background ----------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Do one turn of the background work: fold, judge, refresh, save, tell. Never raises; one turn at a time."""
+        """Do one turn of the background work: fold, judge, refresh, move rollouts, save, tell.
+
+        Never raises; one turn at a time.
+        """
         if not self._turn.acquire(blocking=False):
             return
         try:
             self._wake()
-            steps = (self._fold, self._judge, self._refresh, self._save, self._watch_store, self._tell)
+            steps = (self._fold, self._judge, self._refresh, self._move, self._save, self._watch_store, self._tell)
             for step in (*steps, self.failures.settle):
                 self._contained(step)
         except Exception as error:  # noqa: BLE001 - the host may be the one who ticks
@@ -413,6 +426,9 @@ class Canary(Control):
                     self.failures.note((f"draining {type(sink).__name__}", error, "What it still held is lost"))
         self.failures.settle()
 
+    def _queue(self, events: tuple[Event, ...]) -> None:
+        self._events.extend(events)
+
     def _take_over(self) -> None:
         if self._is_awake:
             self._contained(self._load)
@@ -447,6 +463,7 @@ class Canary(Control):
                 self._arena.heartbeat()  # from now on nobody who leaves takes the file along
                 self._guard = Guard(self._arena.guard, self._arena.flag_slot)
                 self._monitor = Monitor(self.units, self._arena, self._clock)
+                self._controller = Controller(self._repository, self._clock, identify(self._arena), self._actor)
                 self._install(NOTHING_STORED)
                 self._contained(self._load)
                 self._watch_store()
@@ -509,7 +526,8 @@ class Canary(Control):
         old = self._table.flags
         probe = stored.policy.probe_percent or 0.0
         segments = compile_segments(stored.segments)
-        served = {key: held_back(flag, stored.policy.holdback) for key, flag in stored.flags.items()}
+        led = {key: led_by(flag, stored.rollouts.get(key)) for key, flag in stored.flags.items()}
+        served = {key: held_back(flag, stored.policy.holdback) for key, flag in led.items()}
         flags = {key: compile_flag(flag, probe, segments, self._ask) for key, flag in served.items()}
         flags |= {key: flag for key, flag in old.items() if f"flag {key}" in stored.damaged}
         trace = self._trace if self._tracers else None
@@ -590,6 +608,27 @@ class Canary(Control):
             self._load()
         self._guard.reconcile(self._table.flags, now)
         self._stale = ""
+
+    def _move(self) -> None:
+        """Move the rollouts that are due; while the store is away none moves, and it is asked as often as elsewhere."""
+        if self._stale and self._store_due > self._clock.monotonic():
+            return
+        for moved in self._controller.tick(self._stored, self._monitor, self._guard, self._arena.lease.take):
+            if moved.state is None:
+                self._load()
+            else:
+                self._lead(moved.state)
+                self._events.extend(moved.events)
+
+    def _lead(self, state: Rollout) -> None:
+        """Serve a flag as its rollout says from now on; nothing is built anew where only time has passed."""
+        with self._loading:
+            before, flag = self._stored.rollouts.get(state.flag_key), self._stored.flags.get(state.flag_key)
+            stored = replace(self._stored, rollouts={**self._stored.rollouts, state.flag_key: state})
+            if flag is None or led_by(flag, before) == led_by(flag, state):
+                self._stored = stored
+            else:
+                self._install(stored)
 
     def _save(self) -> None:
         if not self._stale or self._store_due <= self._clock.monotonic():

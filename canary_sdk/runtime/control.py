@@ -13,12 +13,14 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from canary_sdk.ports import Stamp
+from canary_sdk.runtime.rollouts import Rollouts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from os import PathLike
 
     from canary_sdk.clock import Clock
+    from canary_sdk.core.events import Event
     from canary_sdk.ports import HistoryRow, Repository, StoredFlag
 
 
@@ -30,6 +32,7 @@ class Control(ABC):
         self._repository = repository
         self._clock = clock
         self._actor = actor
+        self.rollouts = Rollouts(repository, self._stamp, self._ordered)
 
     def apply(
         self,
@@ -58,15 +61,21 @@ class Control(ABC):
         expected: int | None = None,
         actor: str = "",
         reason: str = "",
+        force: bool = False,
     ) -> int:
         """Change some fields of a flag, or of what `environment` overrides; None removes one. Return its revision.
 
         All or nothing: the flag is checked as a whole, and a `ConfigError` names every mistake. `expected` is the
         revision that the caller looked at: if the flag was changed since, `StaleWrite` says by whom, when and how.
         Without it nobody's change is lost either: this one is made on top of the latest. Raises `UnknownFlag`.
+
+        While there is a rollout, the percentage is its own: a change of it is `Refused`, unless `force`, which
+        dismisses the rollout and says so in the history.
         """
         stamp = self._stamp(actor, reason)
-        revision = self._repository.update(flag_key, changes, stamp, environment=environment, expected=expected)
+        revision = self._repository.update(
+            flag_key, changes, stamp, environment=environment, expected=expected, force=force
+        )
         self._take_over()
         return revision
 
@@ -106,6 +115,15 @@ class Control(ABC):
         Applying it to an empty store gives the same again. Raises `CanaryError` if the file cannot be written.
         """
         return self._repository.export(path)
+
+    def _ordered(self, events: tuple[Event, ...]) -> None:
+        """Serve what was ordered, then tell of it."""
+        self._take_over()
+        self._queue(events)
+
+    @abstractmethod
+    def _queue(self, events: tuple[Event, ...]) -> None:
+        """Tell of these as soon as may be."""
 
     @abstractmethod
     def _take_over(self) -> None:

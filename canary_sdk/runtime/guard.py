@@ -96,8 +96,8 @@ class Guard:
                 if flag_key in self._hearsay and breaker.guard_bits == self.breaker(flag_key).guard_bits:
                     self._settle(flag_key)  # the one that decided has told the store after all
                 if flag_key not in self._unsaved and self._saved_at.get(flag_key, 0) <= version:
-                    known = self.breaker(flag_key)  # if equal, it also knows since when this process waits
-                    self._set(flag_key, known if known == breaker else breaker)
+                    known = self.breaker(flag_key)  # it also knows what was counted here, and since when this one waits
+                    self._set(flag_key, known if _lasting(known) == _lasting(breaker) else breaker)
 
     def saved(self, breakers: Mapping[str, Breaker], version: int) -> None:
         """Note that these states are in the store since `version`."""

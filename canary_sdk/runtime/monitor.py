@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from canary_sdk.core import breaker as breakers
 from canary_sdk.core.breaker import RollbackRule, State
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from canary_sdk.core.slo import Of
     from canary_sdk.core.tally import Tally
     from canary_sdk.measure.arena import Arena
+    from canary_sdk.measure.counters import Counters
     from canary_sdk.runtime.guard import Guard
     from canary_sdk.runtime.scope import Units
 
@@ -41,6 +42,21 @@ SLICE_S: Final = 1.0
 SHOWN: Final = (0.5, 0.95, 0.99)
 """Quantiles that are always shown, whatever the SLOs ask for."""
 ALL_ROLES: Final = tuple(Role)
+
+
+class Look(NamedTuple):
+    """What was counted and found in one interval that ended at `now` (monotonic), which was `at` by the wall clock.
+
+    `total` is the whole traffic, None where the arms are all of it; `breaches` is how many followed each other by then.
+    """
+
+    now: float
+    at: float
+    candidate: Tally
+    baseline: Tally | None
+    total: Tally | None
+    verdict: Verdict
+    breaches: int
 
 
 class Watch:
@@ -59,6 +75,7 @@ class Watch:
         self._fresh = -1
         self._judged_at_s: float | None = None
         self._is_sustained = False
+        self.look: Look | None = None
         self._windows = {(role, of): Window(self._slices) for of in kinds for role in Role}
 
     @property
@@ -88,9 +105,12 @@ class Watch:
         self._fresh = 0
         if breaker.state is State.OPEN:
             return self._decide_open(breaker, now, at)
-        self.verdict = self._judge(self._arms("unit"), self._arms("call"))
+        unit = self._arms("unit")
+        self.verdict = self._judge(unit, self._arms("call"))
         after, events = breakers.observe(breaker, self.verdict.without(self.flag.soft), self._policy, now, at)
         ended, more = breakers.end_probe(after, self._policy, now, at)
+        total = self.tally(*ALL_ROLES) if self.tally(Role.APART).requests else None
+        self.look = Look(now, at, unit.candidate, unit.baseline, total, self.verdict, after.breaches)
         self._judged_at_s, self._is_sustained = now, after.breaches >= self._policy.breaches
         return ended, events + more
 
@@ -212,6 +232,15 @@ class Monitor:
         """
         watch = self._watches.get(flag_key)
         return None if watch is None else watch.judgement(now, stage)
+
+    def look(self, flag_key: str) -> Look | None:
+        """Return what this process last counted and found of a candidate; None if it has not judged it."""
+        watch = self._watches.get(flag_key)
+        return None if watch is None else watch.look
+
+    def read(self, flag_key: str, role: Role) -> Counters:
+        """Return what all processes of this host have counted of units of work on an arm."""
+        return self._arena.read(self._folder.arm(flag_key, role, "unit"))
 
     def status(self, guard: Guard) -> dict[str, FlagStatus]:
         """Return every flag with its breaker, its last verdict and its arms in the last interval."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from canary_sdk.core.channels import Channel
     from canary_sdk.core.flags import Flag
     from canary_sdk.core.judge import Verdict
+    from canary_sdk.core.rollout import Rollout
     from canary_sdk.core.tally import Tally
 
 
@@ -47,6 +48,8 @@ class Status:
     """Why the arena is not shared with other workers, or empty when it is."""
     ticking: bool
     at: float
+    rollouts: Mapping[str, Rollout] = field(default_factory=dict)
+    """Where each rollout stands, as far as this process has heard; whoever moves one knows of each tick."""
     judge_lag_s: float = 0.0
     """How long the next reading of the arms is overdue; it grows while the background stands still."""
     leads: bool = False

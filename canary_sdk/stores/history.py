@@ -5,7 +5,7 @@ Pure. A row whose body cannot be read is shown as one field, `body`, and cannot 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from canary_sdk.core.breaker import State
 from canary_sdk.core.fields import differences, patched
@@ -34,6 +34,8 @@ INSTEAD: Final = {
 def told(row: AuditRow) -> HistoryRow:
     """Return the row in the words of the domain."""
     before, after = _fields(row, row.before), _fields(row, row.after)
+    if row.kind == codec.ROLLOUT:
+        before, after = _moves(before or {}, after or {})
     found = differences(before or {}, after or {})
     environment, _, key = row.key.rpartition("/")
     return HistoryRow(
@@ -57,6 +59,11 @@ def undone(row: AuditRow, now: Held, revision: int, later: Iterable[HistoryRow],
     `force`; `Refused` if it cannot be undone.
     """
     change = told(row)
+    if row.kind == codec.ROLLOUT:
+        raise Refused(
+            f"change {row.id} of the rollout of {change.key} cannot be undone: "
+            f"see what it may be ordered now with canary rollout status {change.key}"
+        )
     if row.kind == codec.BREAKER:
         instead = INSTEAD.get(change.action, "what a breaker did is history").format(change.key)
         raise Refused(f"change {row.id} of {change.key} ({change.sentence}) cannot be undone: {instead}")
@@ -131,6 +138,24 @@ def _of_a_breaker(before: Fields, after: Fields) -> Action:
     if new == State.CLOSED:
         return Action.RECOVERED if old == State.HALF_OPEN else Action.RESET
     return Action.PROBED if new == State.HALF_OPEN else Action.TRIPPED
+
+
+def _moves(before: Fields, after: Fields) -> tuple[Fields, Fields]:
+    """Return what is worth telling of a rollout: where it stands, who agreed, who moves it; else what it says."""
+    told = tuple(
+        {name: fields[name] for name in _MOVES if name in fields} | _agreed(fields) for fields in (before, after)
+    )
+    if told[0] != told[1]:
+        return told[0], told[1]
+    return {"reason": before.get("reason")}, {"reason": after.get("reason")}
+
+
+_MOVES: Final = ("status", "stage", "percent", "attempt", "controller")
+
+
+def _agreed(fields: Fields) -> dict[str, Any]:
+    given = [f"stage {each['stage']} by {each['role']}" for each in fields.get("approvals", ())]
+    return {"approved": given} if given else {}
 
 
 def _held(row: AuditRow, body: str | None) -> Held:

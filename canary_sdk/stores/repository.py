@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 from canary_sdk.core.breaker import AutoRollback
 from canary_sdk.core.config import parse_declaration
 from canary_sdk.core.fields import ENVIRONMENTS, flat, patched
-from canary_sdk.core.rollout import Rollout, is_tick
+from canary_sdk.core.rollout import Rollout, Status, is_tick
 from canary_sdk.errors import CanaryError, ConfigError, Problem, Refused, StaleWrite, StoreError, UnknownFlag
 from canary_sdk.ports import Change, Pushing, Stored
 from canary_sdk.stores import codec, files, history
 from canary_sdk.stores.codec import Held
+from canary_sdk.stores.percentages import dismissals
 from canary_sdk.stores.references import check_references, take_out_unsound
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ MOST_LATER: Final = 100
 """How many changes are looked through to say what came after an older one."""
 
 
+_STATES: Final = frozenset({codec.BREAKER, codec.ROLLOUT})
+"""Kinds of documents that belong to a flag in one environment."""
+
+
 class DocumentRepository:
     """Implements `ports.Repository`. Threads: as safe as the store; keeps no state of its own."""
 
@@ -57,7 +62,10 @@ class DocumentRepository:
         return isinstance(self._store, Pushing) and self._store.has_news()
 
     def load(self) -> Stored:
-        """Decode everything; what cannot be decoded is named in `damaged` and left out."""
+        """Decode everything; what cannot be decoded is named in `damaged` and left out.
+
+        A rollout that cannot be decoded is there as an aborted one, so that nobody is served what nobody can judge.
+        """
         snapshot = self._store.load()
         found: dict[str, dict[str, Any]] = {kind: {} for kind in codec.DECODERS}
         damaged: dict[str, str] = {}
@@ -66,6 +74,9 @@ class DocumentRepository:
                 value = codec.DECODERS[document.kind](document)
             except CanaryError as error:
                 damaged[f"{document.kind} {document.key}"] = str(error)
+                if document.kind == codec.ROLLOUT:
+                    key = document.key.rpartition("/")[2]
+                    found[codec.ROLLOUT][key] = Rollout(flag_key=key, status=Status.ABORTED, reason=str(error))
                 continue
             if value is not None:
                 found[document.kind][document.key.rpartition("/")[2]] = value
@@ -91,13 +102,13 @@ class DocumentRepository:
         return {flag.key: flag for flag in flags if flag}
 
     def history(self, flag_key: str | None, limit: int) -> tuple[HistoryRow, ...]:
-        """Return the newest changes first; those of one flag are its own and those of its breakers anywhere."""
+        """Return the newest changes first; those of one flag are its own, its breakers' and its rollouts', anywhere."""
         if flag_key is None:
             return tuple(map(history.told, self._store.audit(limit=limit)))
         places = {(codec.FLAG, flag_key)} | {
-            (codec.BREAKER, document.key)
+            (document.kind, document.key)
             for document in self._store.load().documents
-            if document.kind == codec.BREAKER and document.key.rpartition("/")[2] == flag_key
+            if document.kind in _STATES and document.key.rpartition("/")[2] == flag_key
         }
         rows = [row for kind, key in places for row in self._store.audit(kind=kind, key=key, limit=limit)]
         return tuple(map(history.told, sorted(rows, key=lambda row: row.id, reverse=True)[: max(limit, 0)]))
@@ -140,6 +151,7 @@ class DocumentRepository:
         *,
         environment: str | None,
         expected: int | None,
+        force: bool = False,
     ) -> int:
         """Change some fields of a flag, or of one environment's overrides; None removes a field."""
         if ENVIRONMENTS in changes:
@@ -150,7 +162,7 @@ class DocumentRepository:
         def amend(held: Held, _: int) -> Held:
             return Held(patched(self._existing(flag_key, held), patch), held.declared)
 
-        return self._amend(codec.FLAG, flag_key, amend, stamp, expected=expected)
+        return self._amend(codec.FLAG, flag_key, amend, stamp, expected=expected, force=force)
 
     def delete(self, flag_key: str, stamp: Stamp, *, expected: int | None) -> int:
         """Delete a flag; what was declared is remembered, so that declaring the same again does not bring it back."""
@@ -170,7 +182,7 @@ class DocumentRepository:
         def amend(held: Held, revision: int) -> Held:
             return history.undone(row, held, revision, self._later(row.kind, row.key, row.id), force=force)
 
-        return self._amend(row.kind, row.key, amend, stamp, expected=None)
+        return self._amend(row.kind, row.key, amend, stamp, force=force)
 
     def save_breakers(self, breakers: Mapping[str, Breaker], stamp: Stamp) -> int:
         """Store the state of breakers, whatever was there."""
@@ -205,12 +217,17 @@ class DocumentRepository:
 
     def _is_ours(self, document: Document) -> bool:
         """Tell whether it is of a kind that is read, and for this environment."""
-        if document.kind in {codec.BREAKER, codec.ROLLOUT}:
+        if document.kind in _STATES:
             return document.key.startswith(f"{self._environment}/")
         return document.kind in codec.DECODERS
 
-    def _amend(self, kind: str, key: str, amend: Amend, stamp: Stamp, *, expected: int | None = None) -> int:
-        """Change one document to what `amend` makes of it and its revision; return the revision afterwards."""
+    def _amend(
+        self, kind: str, key: str, amend: Amend, stamp: Stamp, *, expected: int | None = None, force: bool = False
+    ) -> int:
+        """Change one document to what `amend` makes of it and its revision; return the revision afterwards.
+
+        To `force` it takes a percentage out of the hands of a rollout, and stands in the audit rows.
+        """
         for snapshot in self._snapshots():
             document = next((each for each in snapshot.documents if (each.kind, each.key) == (kind, key)), None)
             found = document.revision if document else 0
@@ -222,7 +239,11 @@ class DocumentRepository:
             if document and document.body == change.body:
                 return found
             check_references(snapshot, [change])
-            if self._committed([change], stamp) is not None:
+            taken: list[Change] = []
+            if kind == codec.FLAG and after.fields is not None:
+                taken = dismissals(snapshot, key, before, after, stamp, force=force)
+            signed = replace(stamp, reason=f"forced: {stamp.reason}".rstrip(": ")) if taken else stamp
+            if self._committed([change, *taken], signed) is not None:
                 return found + 1
         raise AssertionError
 

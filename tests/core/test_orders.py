@@ -19,9 +19,11 @@ from canary_sdk.core.events import (
     StageApproved,
     StageStarted,
 )
+from canary_sdk.core.flags import Flag
 from canary_sdk.core.grounds import Evidence, Judgement, Now, Standing
 from canary_sdk.core.plan import Plan, parse_plan
-from canary_sdk.core.rollout import Approval, By, Rollout, Status
+from canary_sdk.core.rollout import Approval, By, Rollout, Status, led_by
+from canary_sdk.core.slo import parse_slo
 from canary_sdk.core.tally import Tally
 from canary_sdk.errors import Refused
 
@@ -273,3 +275,69 @@ def test_after_the_last_stage_advancing_promotes() -> None:
     state, (told,) = orders.advance_now(FREE, state, BO)
     assert (state.status, state.percent, state.reason) == (Status.PROMOTED, 100.0, "by bo: looks good")
     assert isinstance(told, RolloutPromoted)
+
+
+# --- dismissing ---
+
+
+def test_dismissed_it_is_as_never_started() -> None:
+    """Nothing is left but what tells it from earlier attempts, and it can be started again as another one."""
+    aborted, _ = orders.abort(a_running(), BO)
+    idle, told = orders.dismiss(aborted, ANA)
+    assert told == ()
+    assert (idle.status, idle.stage, idle.percent, idle.plan, idle.approvals) == (Status.IDLE, 0, 0.0, "", ())
+    assert (idle.seq, idle.attempt, idle.ordered) == (aborted.seq + 1, 1, ANA)
+    assert idle.reason == "dismissed by ana: release 4.2"
+    assert orders.start(PLAN, idle, BO)[0].attempt == 2
+
+
+@pytest.mark.parametrize("status", [Status.IDLE, Status.RUNNING, Status.HELD, Status.PAUSED])
+def test_what_is_under_way_is_not_dismissed(status: Status) -> None:
+    """It has to be aborted first, or the candidate would be served to whoever the flag's own percentage names."""
+    with pytest.raises(Refused, match="dismiss is refused"):
+        orders.dismiss(replace(a_running(), status=status), ANA)
+
+
+@pytest.mark.parametrize(
+    ("order", "state"),
+    [
+        (lambda state, trip: orders.start(PLAN, state, ANA, trip), IDLE),
+        (lambda state, trip: orders.schedule(PLAN, state, WALL + 60, ANA, trip), IDLE),
+        (lambda state, trip: orders.restart(PLAN, state, ANA, trip), replace(IDLE, status=Status.ABORTED)),
+    ],
+)
+def test_nothing_begins_while_the_breaker_is_open(order: Callable[[Rollout, str], Decision], state: Rollout) -> None:
+    """It is refused with the reason of the trip, and carried out without one."""
+    with pytest.raises(Refused, match=r"the breaker is open \(p95 901 ms\)"):
+        order(state, "p95 901 ms")
+    assert order(state, "")[0].status is Status.SCHEDULED
+
+
+# --- how a flag is served meanwhile ---
+
+FAST, SLOW, FEW = (parse_slo(text) for text in ("p95 < 100ms", "p95 < 900ms", "errors < 1%"))
+
+
+def led(stage: int, status: Status = Status.RUNNING, **stages: Any) -> Flag:
+    """Return a flag of 7 %, with promises of its own, as its rollout leads it; `stages` changes the first of two."""
+    plan = replace(FREE, stages=(replace(FREE.stages[0], **stages), FREE.stages[1]))
+    flag = Flag("f", rollout=7.0, slos=(SLOW, FEW), soft=(FAST,), plan=plan)
+    return led_by(flag, Rollout(flag_key="f", status=status, stage=stage, percent=plan.percent(stage)))
+
+
+def test_a_rollout_says_how_its_flag_is_served() -> None:
+    """The percentage is the stage's; so are the promises that it names, and the flag's own where it names none."""
+    assert (led(1).rollout, led(1).slos, led(1).soft) == (5.0, (SLOW, FEW), (FAST,))
+    assert (led(2).rollout, led(0).rollout, led(3).rollout) == (100.0, 0.0, 100.0)
+    assert (led(1, slos=(FAST,)).slos, led(1, slos=(FAST,)).soft) == ((FAST,), ())
+    assert (led(1, soft=(FEW,)).slos, led(1, soft=(FEW,)).soft) == ((SLOW,), (FEW,))
+    assert (led(0, slos=(FAST,)).slos, led(2, slos=(FAST,)).slos) == ((SLOW, FEW), (SLOW, FEW))
+
+
+def test_without_a_rollout_the_flag_is_its_own() -> None:
+    """Never started, or dismissed; and one whose plan was taken away keeps its percentage and its own promises."""
+    flag = Flag("f", rollout=7.0, slos=(SLOW,))
+    assert led_by(flag, None) is flag
+    assert led_by(flag, Rollout(flag_key="f")) is flag
+    planless = led_by(flag, Rollout(flag_key="f", status=Status.RUNNING, stage=2, percent=25.0))
+    assert (planless.rollout, planless.slos) == (25.0, (SLOW,))

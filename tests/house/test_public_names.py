@@ -46,6 +46,7 @@ CANARY = [
     "overrides",
     "release",
     "reset",
+    "rollouts",
     "scope",
     "settled",
     "stale",

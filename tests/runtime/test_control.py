@@ -659,3 +659,4 @@ class Changes(RuleBasedStateMachine):
 
 TestChanges = Changes.TestCase
 TestChanges.settings = settings(max_examples=100, stateful_step_count=20, deadline=None)
+pytest.mark.timeout(120)(TestChanges)

@@ -22,6 +22,17 @@ def test_taking_over_what_is_known_restarts_no_wait() -> None:
     assert (guard.breaker("new-checkout").state, view[1]) == (State.CLOSED, 0)
 
 
+def test_taking_over_what_is_known_forgets_no_breach() -> None:
+    """Breaches in a row are counted here and not stored: reading the store again must not begin the count anew."""
+    guard = Guard(memoryview(bytearray(2)), lambda _: 1)
+    closed = Breaker("f")
+    guard.decide("f", lambda old: (replace(old, breaches=2), ()))
+    guard.adopt({"f": closed}, 1)
+    assert guard.breaker("f").breaches == 2
+    guard.adopt({"f": replace(closed, killed=True)}, 2)
+    assert guard.breaker("f") == replace(closed, killed=True)
+
+
 def test_what_another_process_holds_back_is_not_let_go_by_a_judgement() -> None:
     """A judge that has not heard yet of a kill elsewhere judges on, and the flag stays off."""
     view = memoryview(bytearray(8))

@@ -1,0 +1,192 @@
+"""What people order of rollouts, through a `Canary`: checked against what the store holds, and kept there.
+
+It moves nothing by itself: whichever application serves the flag does, as soon as it has heard. Everything here does
+I/O and belongs to operators, never to a request.
+
+Threads: any.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from canary_sdk.core import orders
+from canary_sdk.core.breaker import Breaker
+from canary_sdk.core.config import auto_rollback_fields
+from canary_sdk.core.journal import Configuration, Consent
+from canary_sdk.core.plan import Plan, plan_fields
+from canary_sdk.core.rollout import By, Rollout, Status, transition
+from canary_sdk.errors import Refused, StaleWrite, StoreError, UnknownFlag
+from canary_sdk.runtime.controller import trip_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from canary_sdk.core.events import Event
+    from canary_sdk.core.flags import Flag
+    from canary_sdk.core.journal import Record
+    from canary_sdk.core.orders import Decision
+    from canary_sdk.ports import Repository, Stamp, Stored
+
+    Sign = Callable[[str, str], Stamp]
+    Take = Callable[[tuple[Event, ...]], None]
+    Order = Callable[[Flag, Rollout, By, str], Decision]
+
+ATTEMPTS: Final = 100
+"""How often an order is tried while the rollout moves on; each time, it is checked against what has become of it."""
+
+
+class Rollouts:
+    """The rollouts of one environment, for people.
+
+    Every order names its `actor` and `reason`; they are kept. Each returns the rollout as it then stands, and raises
+    `Refused` with the reason where it makes no sense, `UnknownFlag`, and `StoreError`; then nothing has changed.
+    """
+
+    def __init__(self, repository: Repository, sign: Sign, take: Take) -> None:
+        """Order through `repository`; `sign` makes a stamp, `take` is told after each order, with its events."""
+        self._repository = repository
+        self._sign = sign
+        self._take = take
+
+    def status(self, flag_key: str) -> Rollout:
+        """Return where a flag's rollout stands in the store; IDLE where it was never started."""
+        return _found(self._repository.load(), flag_key)[1]
+
+    def start(self, flag_key: str, *, at: float | None = None, actor: str = "", reason: str = "") -> Rollout:
+        """Start it: at wall time `at` in seconds, else when its plan says, else at once.
+
+        From now on its percentage is the rollout's: nobody is served until stage 1 begins.
+        """
+
+        def order(flag: Flag, state: Rollout, by: By, trip: str) -> Decision:
+            plan = _plan_of(flag)
+            if at is None:
+                return orders.start(plan, state, by, trip)
+            return orders.schedule(plan, state, at, by, trip)
+
+        return self._order(flag_key, order, actor, reason, _configuration)
+
+    def pause(self, flag_key: str, *, actor: str = "", reason: str = "") -> Rollout:
+        """Keep it where it is until somebody resumes it; what is served stays served, and watched."""
+        return self._order(flag_key, lambda _, state, by, __: orders.pause(state, by), actor, reason)
+
+    def resume(self, flag_key: str, *, actor: str = "", reason: str = "") -> Rollout:
+        """Go on after a pause or a hold, with the plan as it is now and a new deadline."""
+        return self._order(
+            flag_key, lambda flag, state, by, _: orders.resume(_plan_of(flag), state, by), actor, reason, _configuration
+        )
+
+    def advance(self, flag_key: str, *, actor: str = "", reason: str = "") -> Rollout:
+        """Leave the stage now, on a person's word; approvals are not skipped. After the last stage, promote."""
+        return self._order(
+            flag_key, lambda flag, state, by, _: orders.advance_now(_plan_of(flag), state, by), actor, reason
+        )
+
+    def approve(
+        self, flag_key: str, role: str, *, stage: int | None = None, actor: str = "", reason: str = ""
+    ) -> Rollout:
+        """Agree, in a role, that a stage may be entered: the next one unless named."""
+
+        def order(flag: Flag, state: Rollout, by: By, _: str) -> Decision:
+            return orders.approve(_plan_of(flag), state, role, by, stage)
+
+        return self._order(flag_key, order, actor, reason, _consent)
+
+    def promote(self, flag_key: str, *, actor: str = "", reason: str = "") -> Rollout:
+        """Serve everybody now, on a person's word; approvals of the stages between are not skipped."""
+        return self._order(
+            flag_key, lambda flag, state, by, _: orders.promote(_plan_of(flag), state, by), actor, reason
+        )
+
+    def abort(self, flag_key: str, *, actor: str = "", reason: str = "") -> Rollout:
+        """Serve nobody; final until it is restarted or dismissed."""
+        return self._order(flag_key, lambda _, state, by, __: orders.abort(state, by), actor, reason)
+
+    def restart(self, flag_key: str, *, actor: str = "", reason: str = "") -> Rollout:
+        """Begin again after an abort or a promotion: with new approvals; refused while the breaker is open."""
+        return self._order(
+            flag_key,
+            lambda flag, state, by, trip: orders.restart(_plan_of(flag), state, by, trip),
+            actor,
+            reason,
+            _configuration,
+        )
+
+    def dismiss(self, flag_key: str, *, actor: str = "", reason: str = "") -> Rollout:
+        """Forget it: the flag's own percentage counts again. Refused while it is under way."""
+        return self._order(flag_key, lambda _, state, by, __: orders.dismiss(state, by), actor, reason)
+
+    def abort_for(self, trip: str, flag_key: str, *, actor: str = "") -> None:
+        """Abort it for a trip, if there is one and no application has come to do so; else change nothing."""
+        state = self._repository.load().rollouts.get(flag_key) if trip else None
+        if state is not None and state.status not in {Status.IDLE, Status.ABORTED}:
+            self.abort(flag_key, actor=actor, reason=trip)
+
+    # --- inside ---
+
+    def _order(
+        self,
+        flag_key: str,
+        order: Order,
+        actor: str,
+        reason: str,
+        also: Callable[[Stored, Flag, Rollout, By], Record] | None = None,
+    ) -> Rollout:
+        """Carry it out on the rollout as it stands; whoever was overtaken looks again, and may then be refused."""
+        stamp = self._sign(actor, reason)
+        by = By(stamp.actor, stamp.at, reason)
+        for _ in range(ATTEMPTS):
+            stored = self._repository.load()
+            flag, before = _found(stored, flag_key)
+            trip = trip_of(stored.breakers.get(flag_key, Breaker(flag_key)))
+            after, events = order(flag, before, by, trip)
+            records: list[Record] = [record for record in (transition(before, after, by.at),) if record]
+            if also is not None:
+                records.append(also(stored, flag, after, by))
+            became = after.reason if after.reason != before.reason else ""
+            try:
+                self._repository.save_rollout(after, replace(stamp, reason=reason or became), records)
+            except StaleWrite:
+                continue
+            self._take(events)
+            return after
+        raise StoreError(f"{ATTEMPTS} times the rollout of {flag_key} moved on before this could be written; try again")
+
+
+def _found(stored: Stored, flag_key: str) -> tuple[Flag, Rollout]:
+    if flag_key not in stored.flags:
+        raise UnknownFlag(flag_key, stored.flags)
+    return stored.flags[flag_key], stored.rollouts.get(flag_key) or Rollout(flag_key=flag_key)
+
+
+def _plan_of(flag: Flag) -> Plan:
+    if not isinstance(flag.plan, Plan):
+        raise Refused(f"{flag.key} has no plan: declare one as [flags.{flag.key}.plan], or name one that flags share")
+    return flag.plan
+
+
+def _consent(_: Stored, __: Flag, after: Rollout, by: By) -> Record:
+    """Return the record of the approval that was just given."""
+    given = after.approvals[-1]
+    return Consent(
+        flag_key=after.flag_key,
+        at=by.at,
+        attempt=after.attempt,
+        stage=given.stage,
+        role=given.role,
+        who=by.who,
+        why=by.why,
+    )
+
+
+def _configuration(stored: Stored, flag: Flag, _: Rollout, by: By) -> Record:
+    """Return the record of what the rollout goes by from now on."""
+    fields = {
+        "plan": plan_fields(_plan_of(flag)),
+        "slos": [slo.text for slo in flag.slos],
+        "soft": [slo.text for slo in flag.soft],
+        "auto_rollback": auto_rollback_fields(stored.policy),
+    }
+    return Configuration(flag_key=flag.key, at=by.at, version=stored.version, fields=fields, who=by.who)
