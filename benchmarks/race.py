@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ROUNDS = 25
-LOOPS = 20_000
+ROUNDS = 100
+LOOPS = 2_000
 EMPTY = "pass"
 
 

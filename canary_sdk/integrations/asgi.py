@@ -80,12 +80,13 @@ class CanaryMiddleware:
         if scope["type"] != "http" or SCOPE_KEY in scope:
             return await self.app(scope, receive, send)
         units, key = self._units, self._key
+        open_request, enter = units.open_request, units.enter
         unit, token, watched = None, None, send
         try:
-            unit = units.open_request(None if key is None else partial(key, scope))
+            unit = open_request(None if key is None else partial(key, scope))
             scope[SCOPE_KEY] = unit
             watched = self._watched(scope, send, unit)
-            token = units.enter(unit)
+            token = enter(unit)
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
             with suppress(Exception):
                 abandon(unit, scope, SCOPE_KEY)

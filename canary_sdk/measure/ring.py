@@ -25,29 +25,33 @@ T = TypeVar("T")
 class Ring(Generic[T]):
     """Fixed room for records on their way to the ticker.
 
-    Cost: `append` is a Python frame, a `deque.append` and a `len`; `benchmarks/bench_record.py` measures it.
+    Cost: `append` is a Python frame, a `deque.append` and a `len`; `benchmarks/bench_record.py` measures it. Who cannot
+    afford the frame does by hand what it does: `records.append(record)`, then `if len(records) > capacity: give_way()`.
     """
 
-    __slots__ = ("_losses", "_queue", "append", "capacity")
+    __slots__ = ("_losses", "append", "capacity", "give_way", "records")
 
     append: Callable[[T], None]
     """Leave a record. An instance attribute, so that it can be bound once; never raises, never waits."""
+    give_way: Callable[[], None]
+    """Drop the oldest record, and count it as dropped."""
 
     def __init__(self, capacity: int) -> None:
         """Make room for `capacity` records, at least one."""
         if capacity < 1:
             raise ValueError(f"a ring holds at least one record, not {capacity}")
         self.capacity = capacity
-        self._queue: deque[T] = deque()
+        self.records: deque[T] = deque()
         self._losses: deque[int] = deque()
-        self.append = _appender(self._queue, capacity, self._losses)
+        self.give_way = _dropper(self.records, self._losses)
+        self.append = _appender(self.records, capacity, self.give_way)
 
     def drain(self, limit: int) -> list[T]:
         """Take at most `limit` records out, oldest first; records that arrive meanwhile may be among them."""
         records: list[T] = []
-        keep, pop = records.append, self._queue.popleft
+        keep, pop = records.append, self.records.popleft
         with suppress(IndexError):  # a writer's overflow may take the last one first
-            for _ in range(min(limit, len(self._queue))):
+            for _ in range(min(limit, len(self.records))):
                 keep(pop())
         return records
 
@@ -60,16 +64,16 @@ class Ring(Generic[T]):
         return sum(self._losses.copy())
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self.records)
 
     def __repr__(self) -> str:
         return f"<Ring {len(self)}/{self.capacity}, dropped {self.dropped}>"
 
 
-def _appender(queue: deque[T], capacity: int, losses: deque[int]) -> Callable[[T], None]:
-    push, pop = queue.append, queue.popleft
+def _dropper(records: deque[T], losses: deque[int]) -> Callable[[], None]:
+    pop = records.popleft
 
-    def overflow() -> None:
+    def give_way() -> None:
         try:
             pop()
         except IndexError:  # the ticker was faster, nothing is lost
@@ -81,9 +85,15 @@ def _appender(queue: deque[T], capacity: int, losses: deque[int]) -> Callable[[T
             lost += losses.pop()
         losses.append(lost)
 
+    return give_way
+
+
+def _appender(records: deque[T], capacity: int, give_way: Callable[[], None]) -> Callable[[T], None]:
+    push = records.append
+
     def append(record: T) -> None:
         push(record)
-        if len(queue) > capacity:
-            overflow()
+        if len(records) > capacity:
+            give_way()
 
     return append

@@ -164,7 +164,9 @@ class Units:
 
     def _opener(self, *, in_request: bool = False) -> Open:
         """Make the function that opens units; all it needs is bound, because every request passes through it."""
-        append, now = self.ring.append, self.now
+        ring, now = self.ring, self.now
+        records, capacity, give_way = ring.records, ring.capacity, ring.give_way
+        append = records.append
         make = Request if in_request else Unit
 
         def open_unit(subject: Subject = None) -> Unit:
@@ -177,7 +179,9 @@ class Units:
             unit.route = None
             unit.subject = subject
             unit.started = now()
-            append(unit)
+            append(unit)  # what `Ring.append` does
+            if len(records) > capacity:
+                give_way()
             return unit
 
         return open_unit

@@ -69,10 +69,11 @@ def test_a_losing_overflow_counts_nothing() -> None:
             taken.extend(self.popleft() for _ in range(length))
             return length
 
-    from canary_sdk.measure.ring import _appender
+    from canary_sdk.measure.ring import _appender, _dropper
 
     losses: deque[int] = deque()
-    append = _appender(Greedy(), 0, losses)
+    records = Greedy()
+    append = _appender(records, 0, _dropper(records, losses))
     append("a")
     assert taken == ["a"]
     assert not losses
@@ -88,7 +89,7 @@ def test_drain_keeps_what_it_has_when_the_rest_is_gone() -> None:
         def __len__(self) -> int:
             return 9
 
-    ring._queue = Optimist([1, 2])
+    ring.records = Optimist([1, 2])
     assert ring.drain(9) == [1, 2]
 
 

@@ -109,6 +109,16 @@ def test_one_scope_may_be_entered_again(canary: Canary) -> None:
     assert canary.units.current() is None
 
 
+def test_the_oldest_unit_gives_way_where_there_is_no_room(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit more than the ring holds is kept, the oldest is not, and that is counted."""
+    monkeypatch.setattr("canary_sdk.runtime.scope.RING_CAPACITY", 2)
+    canary.units.cool_down()
+    canary.units.warm_up()
+    units = [canary.units.open() for _ in range(3)]
+    assert canary.units.ring.drain(10) == units[1:]
+    assert canary.units.ring.dropped == 1
+
+
 def test_a_decorated_job_is_a_unit_each_time(canary: Canary) -> None:
     """`scope` decorates functions and methods, keeps what they are, and classifies what they raise."""
 
