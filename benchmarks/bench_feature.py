@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     Function = Callable[..., Any]
 
-LOOPS = 2_000
-BATCH = 100
+LOOPS = 200
+BATCH = 50
 LIMIT = 2**31
 CLOSURE = "an empty functools.wraps closure"
 RAISED = "raise and except"

@@ -97,10 +97,11 @@ class Feature:
         """
         units = self.host.units
         try:
-            unit = units.current()
+            current, now, open_unit = units.current, units.now, units.open
+            unit = current()
             if unit is not None and not (unit.ended and unit.is_over):
-                return self.answer(args, kwargs), None, units.now()
-            unit = units.open(None)
+                return self.answer(args, kwargs), None, now()
+            unit = open_unit()
             own = Own(units, unit)
             return self.answer(args, kwargs), own, unit.started
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
@@ -114,7 +115,8 @@ class Feature:
     def answer(self, args: Args, kwargs: Kwargs) -> Evaluation:
         """Evaluate the flag for whom the arguments name; answer the baseline if that fails. Never raises."""
         try:
-            return self.host.evaluate(self.flag_key, self.key_of(args, kwargs))
+            evaluate, key_of = self.host.evaluate, self.key_of
+            return evaluate(self.flag_key, key_of(args, kwargs))
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
             return self.host.answer_failure(self.flag_key, error)
 
@@ -136,8 +138,10 @@ class Feature:
         """Give the context back, close the unit that is the call's own, and return when; 0.0 if that fails."""
         try:
             own.leave()
-            ended = self.host.units.now()
-            own.unit.finish(ended, outcome)
+            now, unit = self.host.units.now, own.unit
+            ended = now()
+            unit.outcome = outcome
+            unit.ended = ended  # last, as `Unit.finish` says
             return ended
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
             self.note(error)
@@ -156,11 +160,10 @@ def measured_function(feature: Feature) -> Function:
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             unit = current()
-            mark = None if unit is None or (unit.ended and unit.is_over) else unit.marks.get(flag_key)
-            if mark is None:
+            if unit is None or flag_key not in unit.marks or (unit.ended and unit.is_over):
                 evaluation, own, started = begin(args, kwargs)
             else:  # the unit of work was given an answer before, and keeps it
-                evaluation, own, started = mark[0], None, now()
+                evaluation, own, started = unit.marks[flag_key][0], None, now()
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
             evaluation, own, started = feature.begin_unmeasured(error, args, kwargs)
         function = candidate if evaluation.enabled else fallback
@@ -181,7 +184,8 @@ def measured_function(feature: Feature) -> Function:
         try:
             ended = now() if own is None else feature.close(own, UNDECIDED)
             if started and ended:
-                units.record_call((evaluation, ended - started, UNDECIDED))
+                record_call = units.record_call
+                record_call((evaluation, ended - started, UNDECIDED))
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
             feature.note(error)
         return result
@@ -197,11 +201,10 @@ def measured_coroutine(feature: Feature) -> Function:
     async def call(*args: Any, **kwargs: Any) -> Any:
         try:
             unit = current()
-            mark = None if unit is None or (unit.ended and unit.is_over) else unit.marks.get(flag_key)
-            if mark is None:
+            if unit is None or flag_key not in unit.marks or (unit.ended and unit.is_over):
                 evaluation, own, started = begin(args, kwargs)
             else:  # the unit of work was given an answer before, and keeps it
-                evaluation, own, started = mark[0], None, now()
+                evaluation, own, started = unit.marks[flag_key][0], None, now()
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
             evaluation, own, started = feature.begin_unmeasured(error, args, kwargs)
         function = candidate if evaluation.enabled else fallback
@@ -225,7 +228,8 @@ def measured_coroutine(feature: Feature) -> Function:
         try:
             ended = now() if own is None else feature.close(own, UNDECIDED)
             if started and ended:
-                units.record_call((evaluation, ended - started, UNDECIDED))
+                record_call = units.record_call
+                record_call((evaluation, ended - started, UNDECIDED))
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
             feature.note(error)
         return result
