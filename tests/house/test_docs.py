@@ -47,17 +47,6 @@ RUN: Final = [
     for path, found in PAGES.items()
     if path.stem not in SHOWN_ONLY and {block.language for block in found} & {"python", "sh"}
 ]
-EXECUTED = ("testing",)
-"""Pages whose Python is run, from top to bottom, as one module."""
-
-
-@pytest.mark.parametrize("page", EXECUTED)
-def test_every_python_block_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The Python of a page runs as it stands, and what it asserts holds."""
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / f"{page}.md").read_text(), re.DOTALL)
-    assert blocks
-    exec(compile("\n".join(blocks), f"{page}.md", "exec", dont_inherit=True), {"__name__": page})
 
 
 @pytest.mark.parametrize(("path", "block"), TOML, ids=[f"{path.stem} {index}" for index, (path, _) in enumerate(TOML)])

@@ -22,7 +22,7 @@ APPROVED = {
     "canary_sdk.integrations.asgi": ["CanaryMiddleware"],
     "canary_sdk.integrations.openfeature": ["Arms", "CanaryProvider", "GuardedProvider"],
     "canary_sdk.integrations.wsgi": ["CanaryMiddleware"],
-    "canary_sdk.testing": ["ManualClock", "override"],
+    "canary_sdk.testing": ["Behaviour", "ManualClock", "Simulated", "override", "simulate"],
 }
 
 CANARY = [
