@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MOST_SHOWN: Final = 10
 """How many changes a flag's sheet shows."""
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
+FORCE: Final = click.option("--force", is_flag=True, help="Even if a rollout has the percentage: that is dismissed.")
 
 
 @click.group()
@@ -139,24 +140,32 @@ def check(files: tuple[Path, ...]) -> None:
 @click.argument("fields", nargs=-1, metavar="FIELD=VALUE...")
 @click.option("--unset", multiple=True, metavar="FIELD", help="Take a field away.")
 @click.option("--expected", type=int, metavar="REVISION", help="Refuse if it is not at this revision any more.")
+@FORCE
 @writing
 def set_(
-    session: Session, flag_key: str, fields: tuple[str, ...], unset: tuple[str, ...], expected: int | None
+    session: Session,
+    flag_key: str,
+    fields: tuple[str, ...],
+    unset: tuple[str, ...],
+    expected: int | None,
+    *,
+    force: bool,
 ) -> None:
     """Change fields of a flag. A value is JSON, or else text: rollout=25 slos='["p95 < 1s"]' description=new."""
     changes = {**_assignments(fields), **dict.fromkeys(unset)}
     if not changes:
         raise click.UsageError("expected FIELD=VALUE or --unset FIELD")
-    _update(session, flag_key, changes, expected)
+    _update(session, flag_key, changes, expected, force=force)
 
 
 @flags.command()
 @click.argument("flag_key")
 @click.argument("percent")
+@FORCE
 @writing
-def rollout(session: Session, flag_key: str, percent: str) -> None:
+def rollout(session: Session, flag_key: str, percent: str, *, force: bool) -> None:
     """Change the percentage of users who get the candidate."""
-    _update(session, flag_key, {"rollout": _value(percent)})
+    _update(session, flag_key, {"rollout": _value(percent)}, force=force)
 
 
 @flags.command()
@@ -231,10 +240,24 @@ def export(session: Session, file: Path | None, *, as_json: bool) -> None:
             click.echo(toml.write(data), nl=False)
 
 
-def _update(session: Session, flag_key: str, changes: Mapping[str, object], expected: int | None = None) -> None:
+def _update(
+    session: Session,
+    flag_key: str,
+    changes: Mapping[str, object],
+    expected: int | None = None,
+    *,
+    force: bool = False,
+) -> None:
     with session.canary() as canary:
         before = _newest(canary)
-        canary.update(flag_key, changes, environment=session.environment, expected=expected, reason=session.reason)
+        canary.update(
+            flag_key,
+            changes,
+            environment=session.environment,
+            expected=expected,
+            reason=session.reason,
+            force=force,
+        )
         _tell(canary, before)
         if session.environment is None:
             _warn_of_overrides(_known(canary, flag_key), changes)

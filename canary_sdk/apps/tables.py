@@ -16,6 +16,7 @@ from rich.text import Text
 from canary_sdk.apps.colours import BAD, CALM, FAINT, GOOD, WARM
 from canary_sdk.core.breaker import State
 from canary_sdk.core.fields import ENVIRONMENTS, say_field
+from canary_sdk.core.rollout import Status as Standing
 from canary_sdk.core.slo import say_seconds
 from canary_sdk.ports import Action
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from canary_sdk.core.breaker import Breaker
     from canary_sdk.core.fields import Difference, Fields
+    from canary_sdk.core.plan import Plan
+    from canary_sdk.core.rollout import Rollout
     from canary_sdk.ports import HistoryRow, StoredFlag
     from canary_sdk.runtime.status import FlagStatus, Status
 
@@ -167,6 +170,79 @@ def status_view(status: Status, store: str) -> RenderableType:
         table.add_row(Text(key, style="bold"), _state(flag), why)
     body = table if status.flags else Text("There are no flags in this store.", style=FAINT)
     return Group(facts, *troubles, Text(), body)
+
+
+# --- rollouts ---
+
+STATUSES: Final = {
+    Standing.IDLE: ("○", FAINT),
+    Standing.SCHEDULED: ("◷", CALM),
+    Standing.RUNNING: ("▶", GOOD),
+    Standing.HELD: ("◼", WARM),
+    Standing.PAUSED: ("‖", WARM),
+    Standing.PROMOTED: ("✔", GOOD),
+    Standing.ABORTED: ("✘", BAD),
+}
+
+
+def rollout_list(states: Mapping[str, Rollout], at: float) -> RenderableType:
+    """Draw a line for each rollout: what needs a person comes first."""
+    if not states:
+        return Text("No flag has a plan here.", style=FAINT)
+    table = _table("flag", "rollout", "stage", "percent", "baked", "why")
+    urgency = list(Standing)[::-1]
+    for key, state in sorted(states.items(), key=lambda each: (urgency.index(each[1].status), each[0])):
+        table.add_row(Text(key, style="bold"), _standing(state), *_progress(state, at), Text(state.reason))
+    return table
+
+
+def rollout_sheet(state: Rollout, plan: Plan | None, at: float) -> RenderableType:
+    """Draw one rollout: where it stands, each stage of its plan, and who agreed to what."""
+    parts: list[RenderableType] = [Text.assemble((state.flag_key, "bold"), "  ", _standing(state))]
+    parts += [Text(state.describe(at).partition(" ")[2])]
+    parts += [Text(f"started by {state.started}, {when(state.started.at)}", style=FAINT)] if state.started else []
+    parts += [Text(f"moved by {state.controller}", style=FAINT)] if state.controller else []
+    if plan is None:
+        return Group(*parts, Text("It has no plan any more.", style=BAD))
+    table = _table("stage", "percent", "bake", "SLOs", "only hold", "approval")
+    for number, stage in enumerate(plan.stages, start=1):
+        table.add_row(
+            Text.assemble(("▶ " if number == state.stage else "  ", GOOD), str(number)),
+            f"{plan.percent(number):g} %",
+            say_seconds(stage.bake_s),
+            Text("\n".join(slo.text for slo in stage.slos) or "the flag's own", style="" if stage.slos else FAINT),
+            Text("\n".join(slo.text for slo in stage.soft) or NOTHING),
+            _approval(state, plan, number),
+        )
+    return Group(*parts, Text(), table)
+
+
+def _standing(state: Rollout) -> Text:
+    mark, style = STATUSES[state.status]
+    return Text(f"{mark} {state.status.lower()}", style=style)
+
+
+def _progress(state: Rollout, at: float) -> tuple[str, str, str]:
+    """Say which stage it is in, what that serves, and how far it is."""
+    if state.status is Standing.SCHEDULED and state.start_at > at:
+        return NOTHING, NOTHING, f"starts in {say_seconds(state.start_at - at)}"
+    if state.status in {Standing.IDLE, Standing.SCHEDULED}:
+        return NOTHING, NOTHING, NOTHING
+    baked = f"{say_seconds(state.baked_s)} of {say_seconds(state.bake_s)}" if state.status in UNDER_WAY else NOTHING
+    return f"{min(state.stage, state.stages)} of {state.stages}", f"{state.percent:g} %", baked
+
+
+UNDER_WAY: Final = frozenset({Standing.RUNNING, Standing.HELD, Standing.PAUSED})
+
+
+def _approval(state: Rollout, plan: Plan, stage: int) -> Text:
+    """Say of each role who has agreed."""
+    agreed = {each.role: str(each.by) for each in state.approvals if each.stage == stage}
+    lines = [
+        Text(f"✔ {role}, {agreed[role]}", style=GOOD) if role in agreed else Text(f"· {role}", style=WARM)
+        for role in plan.roles(stage)
+    ]
+    return Text("\n").join(lines) if lines else Text(NOTHING, style=FAINT)
 
 
 # --- history ---

@@ -6,6 +6,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from canary_sdk.core.breaker import RollbackRule
 from canary_sdk.core.reading import hint
 from canary_sdk.core.slo import Metric, say_number, say_rate
 from canary_sdk.errors import Problem
@@ -13,6 +14,8 @@ from canary_sdk.errors import Problem
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
+    from canary_sdk.core.breaker import AutoRollback
+    from canary_sdk.core.flags import Flag
     from canary_sdk.core.plan import Plan, Stage
     from canary_sdk.core.slo import Slo
 
@@ -47,6 +50,31 @@ def expected_samples(plan: Plan, rate: float) -> tuple[float, ...]:
         rate * plan.percent(number) / 100 * (stage.bake_s - plan.warmup_s)
         for number, stage in enumerate(plan.stages, start=1)
     )
+
+
+def check_rollout(
+    flag: Flag, plan: Plan, policy: AutoRollback, *, rate: float | None = None, zones: Collection[str] | None = None
+) -> tuple[Problem, ...]:
+    """Return what will not work in the rollout of a flag, before it starts; as `check_plan`, and of the flag itself."""
+    in_a_row = 0 if policy.rule is RollbackRule.SEQUENTIAL else policy.min_samples
+    plan_problems = check_plan(plan, rate=rate, slos=flag.slos, zones=zones, min_samples=in_a_row)
+    return (*_about_flag(flag, plan, policy), *plan_problems)
+
+
+def _about_flag(flag: Flag, plan: Plan, policy: AutoRollback) -> Iterator[Problem]:
+    """Name what keeps every stage from its evidence: nobody is served, nothing is promised, or looked at too seldom."""
+    if not flag.enabled:
+        yield Problem(("enabled",), "found false: nobody would be served, and so nothing be shown")
+    for number in range(1, plan.last + 1):
+        if not plan.slos(number) and not [slo for slo in flag.slos if slo not in plan.soft(number)]:
+            message = "found neither here nor in the flag an SLO that is not soft: nothing would ever be judged"
+            yield Problem(("stages", str(number - 1), "slos"), message)
+    if policy.rule is not RollbackRule.SEQUENTIAL and plan.fresh_s < policy.interval_s:
+        yield Problem(
+            ("interval",),
+            f"found a judgement to be {plan.fresh_s:g} s old at most, and there is one every {policy.interval_s:g} s: "
+            "most would be too old",
+        )
 
 
 def check_plan(

@@ -158,7 +158,7 @@ class Rollout:
             case Status.IDLE:
                 return ""
             case Status.SCHEDULED:
-                return f", starts in {say_seconds(max(self.start_at - at, 0.0))}"
+                return f", starts in {say_seconds(self.start_at - at)}" if self.start_at > at else ", about to start"
             case Status.PROMOTED | Status.ABORTED:
                 return f" {say_seconds(max(at - self.entered_at, 0.0))} ago"
             case _:

@@ -610,8 +610,11 @@ class Canary(Control):
         self._stale = ""
 
     def _move(self) -> None:
-        """Move the rollouts that are due; while the store is away none moves, and it is asked as often as elsewhere."""
-        if self._stale and self._store_due > self._clock.monotonic():
+        """Move the rollouts that are due, as long as this process serves.
+
+        While the store is away none moves, and it is not asked more often than by others.
+        """
+        if self._closed or (self._stale and self._store_due > self._clock.monotonic()):
             return
         for moved in self._controller.tick(self._stored, self._monitor, self._guard, self._arena.lease.take):
             if moved.state is None:

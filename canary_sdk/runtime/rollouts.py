@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from canary_sdk.core import orders
 from canary_sdk.core.breaker import Breaker
 from canary_sdk.core.config import auto_rollback_fields
+from canary_sdk.core.feasibility import check_rollout
 from canary_sdk.core.journal import Configuration, Consent
 from canary_sdk.core.plan import Plan, plan_fields
 from canary_sdk.core.rollout import By, Rollout, Status, transition
@@ -21,12 +22,13 @@ from canary_sdk.errors import Refused, StaleWrite, StoreError, UnknownFlag
 from canary_sdk.runtime.controller import trip_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from canary_sdk.core.events import Event
     from canary_sdk.core.flags import Flag
     from canary_sdk.core.journal import Record
     from canary_sdk.core.orders import Decision
+    from canary_sdk.errors import Problem
     from canary_sdk.ports import Repository, Stamp, Stored
 
     Sign = Callable[[str, str], Stamp]
@@ -53,6 +55,21 @@ class Rollouts:
     def status(self, flag_key: str) -> Rollout:
         """Return where a flag's rollout stands in the store; IDLE where it was never started."""
         return _found(self._repository.load(), flag_key)[1]
+
+    def plans(self) -> Mapping[str, Plan]:
+        """Return the plan of every flag that has one."""
+        return {key: flag.plan for key, flag in self._repository.load().flags.items() if isinstance(flag.plan, Plan)}
+
+    def check(self, flag_key: str, *, rate: float | None = None) -> tuple[Problem, ...]:
+        """Return what will not work in a flag's plan, before it starts; empty if nothing stands in its way.
+
+        With the `rate` of requests that meet the flag, a second, also what they cannot show in the time of a stage.
+        """
+        from zoneinfo import available_timezones
+
+        stored = self._repository.load()
+        flag, _ = _found(stored, flag_key)
+        return check_rollout(flag, _plan_of(flag), stored.policy, rate=rate, zones=available_timezones())
 
     def start(self, flag_key: str, *, at: float | None = None, actor: str = "", reason: str = "") -> Rollout:
         """Start it: at wall time `at` in seconds, else when its plan says, else at once.

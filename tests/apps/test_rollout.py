@@ -1,0 +1,181 @@
+"""The verbs of `canary rollout`: what they order, what they say, and the exit code that a script goes by."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from click.testing import CliRunner
+
+from canary_sdk import connect
+from canary_sdk.apps.commands import canary as program
+from canary_sdk.clock import SYSTEM_CLOCK
+from tests.runtime.leading import FLAG, Host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from click.testing import Result
+
+    from canary_sdk.testing import ManualClock
+
+CONFIG: Final = """
+[flags.checkout]
+rollout = 7
+slos = ["p95 < 500ms", "errors < 5%"]
+[flags.checkout.plan]
+interval = "2s"
+stages = [
+  { percent = 20, bake = "6s" },
+  { percent = 100, bake = "6s", approval = ["sre-lead"], soft = ["p50 < 300ms"] },
+]
+[flags.plain]
+rollout = 50
+[auto_rollback]
+rule = "consecutive"
+interval = "2s"
+min_samples = 10
+"""
+
+
+@pytest.fixture
+def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A store that the command line means, with one flag that has a plan."""
+    url = f"sqlite:///{tmp_path}/canary.db"
+    monkeypatch.setenv("CANARY_URL", url)
+    monkeypatch.delenv("CANARY_ENVIRONMENT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    Path("canary.toml").write_text(CONFIG)
+    assert run("flags", "apply", "canary.toml").exit_code == 0
+    return url
+
+
+@pytest.fixture
+def application(url: str, clock: ManualClock) -> Iterator[Host]:
+    """The application that serves the flag."""
+    clock.set_wall(SYSTEM_CLOCK.wall())  # as the command line has it
+    with connect(url, background=False, clock=clock) as canary:
+        yield Host(canary, clock)
+
+
+def run(*arguments: str) -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(program, arguments)
+
+
+def said(*arguments: str) -> str:
+    """Run a command that must succeed, and return what it says."""
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def stored(flag_key: str = FLAG) -> dict[str, Any]:
+    """Return where the rollout stands, as a machine reads it."""
+    found: dict[str, Any] = json.loads(said("rollout", "status", flag_key, "--json"))[flag_key]
+    return found
+
+
+def test_a_rollout_from_the_command_line(application: Host) -> None:
+    """What is ordered there the application carries out; each order says where it stands then."""
+    started = said("rollout", "start", FLAG, "--actor", "ana", "--reason", "release 4.2")
+    assert started.startswith("checkout SCHEDULED")
+    assert "served in production: 0 %" in started
+    application.serve(12)
+    assert application.share == 20
+    assert "stage 2 needs approval by sre-lead" in said("rollout", "status")
+    sheet = said("rollout", "status", FLAG)
+    assert "held" in sheet
+    assert "· sre-lead" in sheet
+    assert "started by ana: release 4.2" in sheet
+    assert run("rollout", "advance", FLAG).exit_code == 1
+    assert "needs approval" not in said("rollout", "approve", FLAG, "sre-lead", "--actor", "bo").splitlines()[1]
+    assert "✔ sre-lead, bo" in said("rollout", "status", FLAG)
+    application.serve(3)
+    assert application.share == 100
+    assert "PAUSED" in said("rollout", "pause", FLAG, "--reason", "lunch")
+    assert "RUNNING" in said("rollout", "resume", FLAG)
+    assert "PROMOTED" in said("rollout", "promote", FLAG)
+    assert "ABORTED" in said("rollout", "abort", FLAG)
+    assert "attempt" in stored()
+    assert "SCHEDULED" in said("rollout", "restart", FLAG)
+    assert stored()["attempt"] == 2
+
+
+def test_who_looks_moves_nothing(url: str) -> None:
+    """The command line orders and shows; without an application a rollout stays as it was ordered."""
+    said("rollout", "start", FLAG)
+    said("rollout", "status")
+    assert (stored()["status"], stored()["controller"], stored()["seq"]) == ("SCHEDULED", "", 1)
+
+
+def test_dismissed_the_flag_is_its_own_again(application: Host) -> None:
+    """It says what is served then."""
+    said("rollout", "start", FLAG)
+    application.serve(1)
+    said("rollout", "abort", FLAG)
+    assert "served in production: 7 %" in said("rollout", "dismiss", FLAG)
+
+
+def test_a_start_can_be_scheduled(url: str) -> None:
+    """The moment needs its offset, or it is not known which moment is meant."""
+    assert "starts in" in said("rollout", "start", FLAG, "--at", "2999-01-01T09:00:00+01:00")
+    refused = run("rollout", "start", FLAG, "--at", "2999-01-01 09:00")
+    assert refused.exit_code == 2
+    assert "with its offset" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["start", "nowhere"], "there is no flag 'nowhere'"),
+        (["start", "plain"], "plain has no plan"),
+        (["pause", FLAG], "pause is refused: checkout is IDLE"),
+        (["restart", FLAG], "restart is refused: checkout is IDLE"),
+        (["approve", FLAG, "sre-lead"], "approve is refused"),
+    ],
+)
+def test_a_refusal_says_why(url: str, arguments: list[str], expected: str) -> None:
+    """With exit code 1, on standard error."""
+    result = run("rollout", *arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert expected in result.stderr
+
+
+def test_the_percentage_is_the_rollouts_unless_forced(application: Host) -> None:
+    """`flags rollout` and `flags set` are refused, and with --force dismiss it."""
+    said("rollout", "start", FLAG)
+    application.serve(1)
+    assert "in the hands of its rollout" in run("flags", "rollout", FLAG, "50").stderr
+    assert "in the hands of its rollout" in run("flags", "set", FLAG, "rollout=50").stderr
+    said("flags", "rollout", FLAG, "50", "--force", "--reason", "fire")
+    application.serve(1)
+    assert application.share == 50
+    assert "forced: fire" in said("flags", "history", FLAG)
+
+
+def test_a_plan_is_checked_before_it_starts(url: str) -> None:
+    """With the rate of its traffic it names what a stage cannot show in its time, and exits with 1."""
+    assert "checkout: nothing stands in its way" in said("rollout", "check")
+    result = run("rollout", "check", "--rate", "6")
+    assert result.exit_code == 1
+    assert "checkout: stage 1, bake: at 6 req/s this stage cannot show p95 in 0.1 minutes" in result.stdout
+    assert json.loads(run("rollout", "check", "--rate", "6", "--json").stdout)[FLAG]
+    assert said("rollout", "check", "--rate", "5000").startswith("checkout: nothing")
+
+
+def test_a_file_is_checked_without_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zones that are not known, a flag that is off, and stages in which nothing is promised are named."""
+    monkeypatch.chdir(tmp_path)
+    Path("canary.toml").write_text(
+        "[flags.f]\nenabled = false\n[flags.f.plan]\nstages = [{ percent = 100, bake = '1h' }]\n"
+        "blackout = ['22:00-06:00 Europe/Brelin']\n"
+    )
+    result = run("rollout", "check", "--file", "canary.toml")
+    assert result.exit_code == 1
+    assert "enabled: found false" in result.stdout
+    assert "stage 1, slos: found neither here nor in the flag" in result.stdout
+    assert "found the time zone 'Europe/Brelin', which is not known; did you mean" in result.stdout
+    assert not Path("canary.db").exists()
