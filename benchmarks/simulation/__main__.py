@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Cell = tuple["Callable[..., Any]", dict[str, Any]]
 
 SHORT = {"plans": 200, "compressed": 180, "incidents": 40, "delays": 60, "noise": 100, "split": 100, "users": 4}
-FULL = {"plans": 500, "compressed": 10, "incidents": 50, "delays": 200, "noise": 300, "split": 1000, "users": 75}
+FULL = {"plans": 500, "compressed": 10, "incidents": 50, "delays": 200, "noise": 300, "split": 1000, "users": 300}
 
 
 def experiment(size: Mapping[str, int], *, full: bool) -> dict[str, Cell]:

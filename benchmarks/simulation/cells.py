@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -161,21 +161,22 @@ def _calibrated(court: Court, rng: np.random.Generator, runs: int) -> dict[str, 
     cuts = {name: int(np.searchsorted(court.edges, limit)) + 1 for name, limit in names}
     blocks = []
     for _ in range(30):
-        sums = [np.zeros((runs, len(court.edges) + 1), dtype=int) for _ in range(2)]
-        for _ in range(60):
-            mine, other, _, _ = traffic.batch()
-            sums = [sums[0] + mine.astype(int), sums[1] + other.astype(int)]
-        blocks.append(sums)
+        drawn = zip(*(traffic.batch() for _ in range(60)), strict=True)
+        blocks.append([np.sum(each, axis=0).astype(int) for each in drawn])
     found = [_noise_of([[arm[run].tolist() for arm in block] for block in blocks], cuts) for run in range(runs)]
     return {name: np.array([each[name] for each in found]) for name in found[0]}
 
 
-def _noise_of(blocks: list[list[list[int]]], cuts: dict[str, int]) -> dict[str, float]:
-    """Measure one run's noise as the library does: in the shape, and over each limit."""
-    measured = {"shape": noise([Block((tuple(one),), (tuple(other),)) for one, other in blocks])}
+def _noise_of(blocks: list[Any], cuts: dict[str, int]) -> dict[str, float]:
+    """Measure one run's noise as the library does: in the shape, over each limit, and in the errors."""
+    seen = {"shape": [Block((tuple(one),), (tuple(other),)) for one, other, _, _ in blocks]}
     for name, cut in cuts.items():
-        measured[name] = noise([Block(_halves(one, cut), _halves(other, cut)) for one, other in blocks])
-    return measured
+        seen[name] = [Block(_halves(one, cut), _halves(other, cut)) for one, other, _, _ in blocks]
+    seen["errors"] = [
+        Block(((sum(one) - bad, bad),), ((sum(other) - others_bad, others_bad),))
+        for one, other, bad, others_bad in blocks
+    ]
+    return {name: noise(each, alike=True) for name, each in seen.items()}
 
 
 def _halves(cells: list[int], cut: int) -> tuple[tuple[int, int]]:

@@ -116,7 +116,7 @@ class Court:
             steps[name] = _steps(_halves(candidate, cut), _halves(baseline, cut), *self._tilts[name])
         steps[ERRORS] = self._error_steps(kc, nc, kb, nb)
         for name, step in steps.items():
-            eta = np.vectorize(temper)(self.noise.get(name, 0.0), rate)
+            eta = np.asarray(temper(self.noise.get(name, 0.0), rate))  # type: ignore[arg-type]  # holds of arrays too
             self.relative[name] = self._grown(self.relative[name], weight, eta[:, None] * step)
 
     def _error_steps(self, kc: Floats, nc: Floats, kb: Floats, nb: Floats) -> Floats:

@@ -76,11 +76,9 @@ class Evidence:
         worth more than `cap` nats; neither makes an e-value greater in expectation.
         """
         start = log(weight) if weight > 0 else NOTHING
-        logs = []
-        for old, step in zip(self.logs, steps, strict=True):
-            bet = eta * step
-            new = log_add(old, start) + (min(cap, bet))
-            logs.append(min(ENOUGH, new))
+        logs = [
+            min(log_add(old, start) + min(eta * step, cap), ENOUGH) for old, step in zip(self.logs, steps, strict=True)
+        ]
         return Evidence(tuple(logs))
 
 

@@ -50,6 +50,27 @@ def test_a_quicker_arm_is_no_noise() -> None:
     assert noise(blocks(0.0, shift=-0.5)) == 0
 
 
+def test_an_aa_run_counts_a_difference_either_way() -> None:
+    """Where the arms are alike, it does not matter which of them is the worse."""
+    turned = [Block(each.other, each.one) for each in blocks(0.3)]
+    assert overdispersion(blocks(0.3), alike=True) == pytest.approx(overdispersion(turned, alike=True))
+    assert overdispersion(blocks(0.0, shift=-0.5), alike=True) > 5
+
+
+@pytest.mark.parametrize(("count", "quantile"), [(5, 1.145), (10, 3.940), (30, 18.493), (100, 77.929)])
+def test_a_short_aa_run_allows_for_what_it_may_have_missed(count: int, quantile: float) -> None:
+    """What it tells is the upper 95 % bound, by the 5 % quantile of chi-square that tables have for so many blocks."""
+    seen = blocks(0.0, count)
+    either_way = [*seen, *(Block(each.other, each.one) for each in seen)]
+    squares = sum(overdispersion([each]) for each in either_way) / 2
+    assert overdispersion(seen, alike=True) == pytest.approx(squares / quantile, rel=0.02)
+
+
+def test_an_aa_run_of_a_single_block_tells_nothing() -> None:
+    """After one block next to everything may be noise."""
+    assert temper(noise(blocks(0.0, 1), alike=True), 30) < 0.01
+
+
 def test_nothing_to_compare_is_no_noise() -> None:
     """No blocks, blocks with one arm, blocks in which all is well: nothing is measured, nothing tempered."""
     assert noise([]) == 0

@@ -25,7 +25,7 @@ from canary_sdk.core.evalues import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 FAIR: Final = 1 + 1e-9
 SIZES: Final = ((1, 1), (1, 6), (2, 3), (3, 1), (4, 4), (6, 2))
@@ -199,6 +199,72 @@ def test_the_canary_test_of_savvi_is_reproduced() -> None:
     n, p = rejected(arrivals([each / sum(weights) for each in weights], 1500), (0.8, 0.2))
     assert n == 210
     assert p == pytest.approx(0.045579631759249686, rel=1e-9)
+
+
+CONFSEQ_SCALE: Final = 2 * math.log(1 / 0.05) + math.log(1 + 2 * math.log(1 / 0.05))
+"""By this the confseq package divides the time for which a mixture is tuned: 100 / scale is its rho, 12.60056."""
+
+
+def where(falls: Callable[[float], float], low: float, high: float) -> float:
+    """Return where a function that falls passes 0."""
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if falls(middle) > 0 else (low, middle)
+    return low
+
+
+def test_the_mixture_of_confseq_is_reproduced() -> None:
+    """Its two-sided beta-binomial mixture for values of -.2 and .8, tuned for a variance of 100, is our split."""
+    assert pytest.approx(12.60056, abs=1e-5) == 100 / CONFSEQ_SCALE
+    concentration = 100 / CONFSEQ_SCALE / (0.2 * 0.8) - 1
+    variance_100, sum_10 = (125, 500), 10
+    found = log_split((variance_100[0] + sum_10, variance_100[1] - sum_10), (0.2, 0.8), concentration)
+    assert found == pytest.approx(-0.6941012, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("bad", "count", "tuned_for", "interval"),
+    [
+        (700, 1000, 100, (0.651629, 0.745949)),
+        (15, 50, 50, (0.129556, 0.511896)),
+        (5, 50, 50, (0.013021, 0.269264)),
+    ],
+)
+def test_the_intervals_of_confseq_are_reproduced(
+    bad: int, count: int, tuned_for: int, interval: tuple[float, float]
+) -> None:
+    """Its 95 % confidence sequence of a rate holds the rates that our split does not reject at 20."""
+    concentration = tuned_for / CONFSEQ_SCALE - 1
+
+    def rejected_by(p: float) -> float:
+        return log_split((bad, count - bad), (p, 1 - p), concentration) - math.log(20)
+
+    found = where(rejected_by, 1e-9, bad / count), where(lambda p: -rejected_by(p), bad / count, 1 - 1e-9)
+    assert found == pytest.approx(interval, abs=2e-6)
+
+
+SGLRT: Final = {0.10: (0.08, 3066), 0.11: (0.44, 2299), 0.12: (0.90, 1158), 0.13: (1.0, 611), 0.14: (1.0, 292)}
+"""Of 100 runs at this true rate, the share that the package's mixture rejected, and after how many requests."""
+
+
+@pytest.mark.parametrize("rate", SGLRT)
+def test_the_sequential_test_of_sglrt_is_reproduced(rate: float) -> None:
+    """Looked at after each of 3,290 requests, the mixture over four sizes of H0: p <= .1 rejects as theirs does.
+
+    Theirs are figures of 100 runs, ours of 400: they may differ by three standard errors of both.
+    """
+    runs, most, alpha = 400, 3290, 0.1
+    bad = np.cumsum(np.random.default_rng(3).random((runs, most)) < rate, axis=1)
+    odds = [p / (1 - p) / (0.1 / 0.9) for p in (0.11, 0.12, 0.13, 0.14)]
+    bads, goods = log_absolute(1, 1, 0.1, odds), log_absolute(0, 1, 0.1, odds)
+    good = np.arange(1, most + 1) - bad
+    evidence = np.mean([np.exp(bad * b + good * g) for b, g in zip(bads, goods, strict=True)], axis=0)
+    ended = evidence >= 1 / alpha
+    looks = np.where(ended.any(axis=1), ended.argmax(axis=1) + 1, most)
+    share, mean = SGLRT[rate]
+    errors = math.sqrt(1 / 100 + 1 / runs)
+    assert abs(ended.any(axis=1).mean() - share) <= 3 * errors * math.sqrt(share * (1 - share)) + 0.01
+    assert abs(looks.mean() - mean) <= 3 * errors * looks.std()
 
 
 def test_a_comparison_of_rates_is_the_likelihood_ratio_of_a_2x2_table() -> None:
