@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 BLOCK_S: Final = 60.0
 """The length of a block, in seconds: longer than most private noise lasts. Half an hour of blocks is the least."""
 
-_CAUTION: Final = 1.5
-"""How much more than the measured noise is allowed for: noise that lasts as long as a block is not seen whole in it."""
+_CAUTION: Final = 2.0
+"""How much more than the measured noise is allowed for: of noise that lasts half a block, a block sees about a half."""
 
 _SURE: Final = 1.645
 """The normal score of 95 %, by which an A/A run tells the upper bound of its noise."""

@@ -125,7 +125,7 @@ def test_noise_by_hand() -> None:
     assert noise([WORSE._replace(seconds=30.0)]) == pytest.approx((2 * 25 / 6.375 - 1) / (2 * rate))
     assert noise([WORSE, WORSE], known=True) == 0
     assert noise([SAME]) == 0
-    assert temper(0.2, 10) == pytest.approx(1 / 4)
+    assert temper(0.2, 10) == pytest.approx(1 / 5)
 
 
 @pytest.mark.parametrize("block", [Block(((1, 1),), ((1, 1), (1, 1))), Block(((1, 1),), ((1, 1, 1),))])
