@@ -45,6 +45,16 @@ class Side:
         """Errors and units."""
         return Pair(self.errors, self.units)
 
+    def __add__(self, other: Side) -> Side:
+        """Join two parts that were counted by the same edges; an arm on which there was nothing has none."""
+        cells = self.cells or other.cells
+        if self.cells and other.cells:
+            cells = tuple(
+                tuple(mine + theirs for mine, theirs in zip(*stratum, strict=True))
+                for stratum in zip(self.cells, other.cells, strict=True)
+            )
+        return Side(cells, self.units + other.units, self.errors + other.errors)
+
     def __sub__(self, part: Side) -> Side:
         """Return what is left without `part`."""
         cells = tuple(

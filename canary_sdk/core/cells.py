@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 QUANTILES: Final = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 0.99)
 """Where edges are put: denser in the upper tail, which promises are about."""
 
+MOST_EDGES: Final = 31
+"""So many edges has a stratum at most: what is counted has a fixed place in memory that processes share."""
+
 _FINEST_S: Final = 1e-4
-_STEP: Final = 1.25
-_STEPS: Final = 64
+_COARSEST_S: Final = 120.0
 _TOO_NEAR: Final = 1.01
 """Edges nearer to each other than this factor are one: a cell must be able to hold something."""
 
@@ -44,8 +46,14 @@ def scaled(edges: Iterable[float], tolerance: float) -> tuple[float, ...]:
 
 
 def first_edges(limits_s: Iterable[float]) -> tuple[float, ...]:
-    """Return edges for the time when nothing is known yet: a geometric grid from 0.1 ms to two minutes."""
-    return _merged((_FINEST_S * _STEP**step for step in range(_STEPS)), limits_s)
+    """Return edges for when nothing is known yet: the limits, and a geometric grid from 0.1 ms to the highest of them.
+
+    Nothing lies beyond it, so that what hangs is seen as soon as it is over all limits. Without limits the grid ends at
+    two minutes.
+    """
+    limits = frozenset(limits_s)
+    coarsest_s, steps = max(limits, default=_COARSEST_S), max(MOST_EDGES - len(limits), 2)
+    return _merged((_FINEST_S * (coarsest_s / _FINEST_S) ** (step / steps) for step in range(steps)), limits)
 
 
 def quantile_edges(cells: Sequence[float], edges: Sequence[float], limits_s: Iterable[float]) -> tuple[float, ...]:

@@ -6,8 +6,8 @@ What follows from the evidence is a table, first row that holds:
     nobody is left to compare with, and a limit is exceeded         ROLLBACK   by the frozen baseline, a weaker promise
     the split between the arms is not what was asked for            HOLD       the comparison is not to be trusted
     a part of the baseline looks worse than the rest of it          HOLD       the comparison is not to be trusted
-    the candidate exceeds a limit, the comparison does not blame    HOLD       an incident, or a limit that is too tight
     the comparison says worse, in a soft SLO                        HOLD
+    the candidate exceeds a limit, the comparison does not blame    HOLD       an incident, or a limit that is too tight
     the whole service serves less than it must                      HOLD       never the candidate's blame
     else                                                            CONTINUE
 """
@@ -47,7 +47,7 @@ class Decision:
     `stream` is the one that speaks loudest for it, `log_e` the evidence that decided and `needed` what it takes, both
     in nats. `candidate` and `baseline` are the arms' counts since `seconds` ago, when the evidence began to rise, and
     `counted` says of what. `then` is what the evidence speaks for; `why` takes the place of all this where it is not
-    about two arms.
+    about two arms. `is_soft` says that it is about a soft SLO, `assumes` what the comparison had to take for granted.
     """
 
     action: Action
@@ -62,11 +62,14 @@ class Decision:
     then: str = ""
     why: str = ""
     classic: str = ""
+    is_soft: bool = False
+    assumes: str = ""
 
     @property
     def sentence(self) -> str:
         """The decision in one sentence, with its numbers."""
-        return (self.why or self._comparison) + (f"; the classic rule says {self.classic}" if self.classic else "")
+        classic = f"the classic rule says {self.classic}" if self.classic else ""
+        return "; ".join(filter(None, (self.why or self._comparison, self.assumes, classic)))
 
     @property
     def _comparison(self) -> str:
@@ -96,7 +99,7 @@ def decide(case: Case, *, self_test: Case | None = None, classic: Verdict | None
 
     `classic` is what the interval rule says of the same time; it is only quoted. May be called at any time.
     """
-    rows = (_blamed, _exceeded, _split, _tested(self_test), _incident, _softly, _starved)
+    rows = (_blamed, _exceeded, _split, _tested(self_test), _softly, _incident, _starved)
     found = next((decision for row in rows if (decision := row(case)) is not None), None) or _nothing(case)
     return replace(found, classic=f"{classic.outcome.name} ({classic.sentence})" if classic else "")
 
@@ -106,7 +109,8 @@ def _blamed(case: Case) -> Decision | None:
 
 
 def _softly(case: Case) -> Decision | None:
-    return _compared(case, Action.HOLD, soft=True)
+    found = _compared(case, Action.HOLD, soft=True)
+    return None if found is None else replace(found, is_soft=True)
 
 
 def _compared(case: Case, action: Action, *, soft: bool) -> Decision | None:

@@ -36,10 +36,12 @@ _RISE_S: Final = 10.0
 class Schedule:
     """Where the weight of a rollout's possible starts lies; `horizons_s` is the longest each stage may be held.
 
-    Half of it lies on the promotions, half log-uniformly in the stages, both divided evenly among the stages.
+    Half of a stage's share lies on the promotion to it, half log-uniformly in it. The shares add up to 1 at most; all
+    stages have the same if none are given.
     """
 
     horizons_s: tuple[float, ...]
+    shares: tuple[float, ...] = ()
 
     def weight(self, stage: int, begin_s: float, end_s: float) -> float:
         """Return the weight of a batch that lasts from `begin_s` to `end_s` after the promotion to `stage`.
@@ -50,7 +52,8 @@ class Schedule:
         begin_s, end_s = min(begin_s, horizon_s), min(end_s, horizon_s)
         within = log((end_s + _RISE_S) / (begin_s + _RISE_S)) / log((horizon_s + _RISE_S) / _RISE_S)
         at_promotion = 1.0 if begin_s == 0 else 0.0
-        return (at_promotion + within) / (2 * len(self.horizons_s))
+        share = self.shares[stage] if self.shares else 1 / len(self.horizons_s)
+        return share * (at_promotion + within) / 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from canary_sdk.core.decision import Action
 from canary_sdk.core.judge import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from canary_sdk.core.decision import Decision
     from canary_sdk.core.judge import Finding, Verdict
     from canary_sdk.core.slo import Slo
     from canary_sdk.core.tally import Tally
@@ -46,6 +48,20 @@ def _standing(finding: Finding, soft: Collection[Slo]) -> Standing:
         case Outcome.BREACH:
             guilty = Standing.SOFT if finding.slo in soft else Standing.HARD
             return guilty if finding.blames else Standing.SHARED
+
+
+def standing_after(decision: Decision, *, is_known: bool) -> Standing:
+    """Tell what a decision of the sequential judge means.
+
+    That nothing speaks against the candidate is good only if there were data: the judge says the same without any.
+    """
+    match decision.action:
+        case Action.ROLLBACK:
+            return Standing.HARD
+        case Action.HOLD:
+            return Standing.SOFT if decision.is_soft else Standing.SHARED
+        case Action.CONTINUE:
+            return Standing.GOOD if is_known else Standing.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

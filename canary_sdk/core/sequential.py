@@ -91,7 +91,8 @@ class Terms:
     `tolerance` (0.1 for 10 %) is how much slower than the baseline a candidate may be, and how far over an absolute
     limit. `soft` names SLOs that can only hold. `noise` is what an A/A run found, by stream (see `calibration`). No
     batch is worth more than `cap` nats, so that one bad second cannot decide. Batches that begin within `skip_s` of a
-    promotion are left out: 1 s for those who cannot tell which units began before it.
+    promotion are left out: 1 s for those who cannot tell which units began before it. `shares` say how much of the
+    promise each stage may use up, evenly if left out; their sum is 1 at most.
 
     `alpha` is promised of the comparison over the whole rollout, and once more of the limits where nobody is left to
     compare with; `split_alpha` of the split in each stage.
@@ -106,11 +107,12 @@ class Terms:
     cap: float = 4.0
     half_life_s: float = 300.0
     skip_s: float = 0.0
+    shares: tuple[float, ...] = ()
 
     @property
     def schedule(self) -> Schedule:
         """Where the weight of possible starts lies."""
-        return Schedule(tuple(stage.longest_s for stage in self.stages))
+        return Schedule(tuple(stage.longest_s for stage in self.stages), self.shares)
 
     @property
     def limits_s(self) -> tuple[float, ...]:
@@ -350,9 +352,10 @@ def _held_to_limits(case: Case, batch: Batch, weight: float, answers: Mapping[st
 
 def allowed(case: Case, slo: Slo) -> float:
     """Return the share of bad requests that the candidate may have: the promised one, or the baseline's usual one."""
-    if slo.quantile is None:
-        return max(slo.limit * (1 + case.terms.tolerance), case.past.share_failed)
-    return max(promised(slo), case.past.share_over(case.edges, slo.limit))
+    promise = slo.limit * (1 + case.terms.tolerance) if slo.quantile is None else promised(slo)
+    if not case.past.units:  # of a baseline that was never seen nothing is usual
+        return promise
+    return max(promise, case.past.share_failed if slo.quantile is None else case.past.share_over(case.edges, slo.limit))
 
 
 def _held_to_floor(case: Case, batch: Batch, weight: float) -> Stream:

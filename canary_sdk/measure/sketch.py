@@ -48,6 +48,11 @@ def value_of(index: int) -> float:
     return _MIDDLE * LOWEST_S * GAMMA**index
 
 
+def log_of(index: int) -> float:
+    """Return the logarithm of the seconds that stand for a bin; it rises by the same from bin to bin."""
+    return log(value_of(index))
+
+
 def quantiles(counts: Sequence[int] | Mapping[int, int], wanted: Iterable[float]) -> dict[float, float]:
     """Return seconds by quantile, by nearest rank: the ceil(q·n)-th smallest of n samples, at least the first.
 

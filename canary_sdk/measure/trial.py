@@ -14,6 +14,7 @@ Threads: the ticker's only.
 
 from __future__ import annotations
 
+import math
 from array import array
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -24,9 +25,11 @@ from typing import TYPE_CHECKING, Final
 import mmh3
 
 from canary_sdk.core.bucketing import BUCKETS, bucket_of
-from canary_sdk.core.strata import MICRO_BANDS, SEED, STRATA
+from canary_sdk.core.evalues import Pair
+from canary_sdk.core.strata import MICRO_BANDS, SEED, STRATA, Pasts
 from canary_sdk.measure.counters import nanoseconds
 from canary_sdk.measure.layout import BANDS, CELLS, COUNTS, SEEN, SIDES, TERMS, TRIAL, WORD, cell_of
+from canary_sdk.measure.sketch import log_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -301,6 +304,33 @@ def cells_of(words: tuple[int, ...], side: int, widths: tuple[int, ...]) -> tupl
     """Return one side's cells by stratum, of which there are as many as `widths`, the numbers of cells of each."""
     starts = (LATENCY + (side * STRATA + stratum) * CELLS for stratum in range(len(widths)))
     return tuple(words[start : start + width] for start, width in zip(starts, widths, strict=True))
+
+
+def pasts_of(words: tuple[int, ...]) -> Pasts:
+    """Return what was learnt of every micro-band, from the whole record."""
+    pasts = Pasts()
+    pasts.counts = array("d", words[PAST_COUNTS : PAST_COUNTS + MICRO_BANDS])
+    sums = words[PAST_SUMS : PAST_SUMS + MICRO_BANDS]
+    pasts.sums = array(
+        "d",
+        (count * log_of(0) + bins * (log_of(1) - log_of(0)) for count, bins in zip(pasts.counts, sums, strict=True)),
+    )
+    return pasts
+
+
+def bands_of(words: tuple[int, ...]) -> tuple[int, ...]:
+    """Return, from the whole record, errors before the release by percent of the buckets, and then units."""
+    return words[BAND_ERRORS : BAND_ERRORS + BANDS] + words[BAND_UNITS : BAND_UNITS + BANDS]
+
+
+def futures_of(bands: tuple[int, ...], percent: float) -> tuple[Pair, Pair]:
+    """Return how those failed, before the release, who are the candidates of a percentage, and how the rest did.
+
+    Buckets were counted by whole percents: of a fraction, the whole one counts.
+    """
+    first = math.ceil(percent)
+    errors, units = bands[:BANDS], bands[BANDS:]
+    return Pair(sum(errors[:first]), sum(units[:first])), Pair(sum(errors[first:]), sum(units[first:]))
 
 
 def _cells_of(edges: Edges) -> list[int]:

@@ -415,6 +415,7 @@ class Canary(Control):
         if self._ticker is not None:
             self._ticker.stop(CLOSE_S)
         self.tick()
+        self._monitor.save()
         self._arena.close()
 
     def _drain(self) -> None:
@@ -462,7 +463,7 @@ class Canary(Control):
                 self._arena = self._open_arena()
                 self._arena.heartbeat()  # from now on nobody who leaves takes the file along
                 self._guard = Guard(self._arena.guard, self._arena.flag_slot)
-                self._monitor = Monitor(self.units, self._arena, self._clock)
+                self._monitor = Monitor(self.units, self._arena, self._clock, self.failures)
                 self._controller = Controller(self._repository, self._clock, identify(self._arena), self._actor)
                 self._install(NOTHING_STORED)
                 self._contained(self._load)
@@ -478,7 +479,7 @@ class Canary(Control):
             self._arena.close()
             self._arena = self._open_arena()
             self._guard.move(self._arena.guard, self._arena.flag_slot)
-            self._monitor = Monitor(self.units, self._arena, self._clock)
+            self._monitor = Monitor(self.units, self._arena, self._clock, self.failures)
             self._install(self._stored)
 
     def _start_ticker(self) -> None:
@@ -510,7 +511,7 @@ class Canary(Control):
         self._stored = stored
         self._guard.adopt(stored.breakers, stored.version)
         self._table = self._compile(stored)
-        self._monitor.watch(self._table.flags, stored.policy)
+        self._monitor.watch(self._table.flags, stored.policy, stored.flags, stored.rollouts)
         self._configure()
         after = self._served()
         changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))

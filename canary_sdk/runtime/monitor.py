@@ -8,17 +8,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from canary_sdk.core import breaker as breakers
 from canary_sdk.core.breaker import RollbackRule, State
+from canary_sdk.core.decision import Action
 from canary_sdk.core.evaluation import Role
+from canary_sdk.core.events import HoldAdvised, HoldLifted
 from canary_sdk.core.grounds import Judgement, standing_of
 from canary_sdk.core.judge import Arms, judge
+from canary_sdk.core.plan import Plan
+from canary_sdk.core.release import release_of
+from canary_sdk.core.rollout import Status
 from canary_sdk.core.slo import limits_of
 from canary_sdk.core.tally import EMPTY
 from canary_sdk.measure.window import Window, tally
 from canary_sdk.runtime.fold import Folder
+from canary_sdk.runtime.hearing import Hearing, Occasion
+from canary_sdk.runtime.records import Records
 from canary_sdk.runtime.status import FlagStatus
 
 if TYPE_CHECKING:
@@ -27,18 +35,24 @@ if TYPE_CHECKING:
     from canary_sdk.clock import Clock
     from canary_sdk.core.breaker import AutoRollback, Breaker, Decision
     from canary_sdk.core.compiled import CompiledFlag
+    from canary_sdk.core.decision import Decision as Ruling
     from canary_sdk.core.events import Event
     from canary_sdk.core.flags import Flag
     from canary_sdk.core.judge import Verdict
+    from canary_sdk.core.release import Release
+    from canary_sdk.core.rollout import Rollout
     from canary_sdk.core.slo import Of
     from canary_sdk.core.tally import Tally
     from canary_sdk.measure.arena import Arena
     from canary_sdk.measure.counters import Counters
+    from canary_sdk.runtime.failures import Failures
     from canary_sdk.runtime.guard import Guard
     from canary_sdk.runtime.scope import Units
 
 SLICE_S: Final = 1.0
 """About how long one slice of a window is."""
+SAVE_S: Final = 5.0
+"""How often what the sequential judge knows is written down."""
 SHOWN: Final = (0.5, 0.95, 0.99)
 """Quantiles that are always shown, whatever the SLOs ask for."""
 ALL_ROLES: Final = tuple(Role)
@@ -62,12 +76,13 @@ class Look(NamedTuple):
 class Watch:
     """One flag under watch: a window of one interval for each of its arms, and what was found last."""
 
-    def __init__(self, flag: Flag, policy: AutoRollback) -> None:
-        """Start watching; the first `slide` is where the first interval begins."""
+    def __init__(self, flag: Flag, policy: AutoRollback, hearing: Hearing | None = None) -> None:
+        """Start watching; the first `slide` is where the first interval begins. `hearing` is the sequential judge's."""
         self.flag = flag
         self.verdict: Verdict | None = None
-        # Whatever rule was asked for: the sequential judge gets no batches here yet, and somebody has to decide.
-        self._policy = replace(policy, rule=RollbackRule.CONSECUTIVE)
+        self.hearing = hearing
+        self.told: Action | None = None
+        self._policy = policy
         kinds: tuple[Of, ...] = ("unit", "call") if any(slo.of == "call" for slo in flag.promises) else ("unit",)
         self.limits = {(flag.key, of): limits_of(flag.promises, policy.tolerance, of) for of in kinds}
         self._quantiles = sorted({*SHOWN, *(slo.quantile for slo in flag.promises if slo.quantile)})
@@ -107,15 +122,72 @@ class Watch:
             return self._decide_open(breaker, now, at)
         unit = self._arms("unit")
         self.verdict = self._judge(unit, self._arms("call"))
-        after, events = breakers.observe(breaker, self.verdict.without(self.flag.soft), self._policy, now, at)
+        after, events = breakers.observe(breaker, *self._classic(self.verdict), now, at)
         ended, more = breakers.end_probe(after, self._policy, now, at)
         total = self.tally(*ALL_ROLES) if self.tally(Role.APART).requests else None
         self.look = Look(now, at, unit.candidate, unit.baseline, total, self.verdict, after.breaches)
         self._judged_at_s, self._is_sustained = now, after.breaches >= self._policy.breaches
         return ended, events + more
 
+    def _classic(self, verdict: Verdict) -> tuple[Verdict, AutoRollback]:
+        """Return what the classic rule has to decide on, and how: where nobody else judges, all that is not soft.
+
+        What is promised of calls is its own in any case: the sequential judge is told of units of work only.
+        """
+        hard = verdict.without(self.flag.soft)
+        if self._policy.rule is not RollbackRule.SEQUENTIAL:
+            return hard, self._policy
+        calls = hard.without([slo for slo in self.flag.slos if slo.of == "unit"]) if self._is_heard else hard
+        if self._is_heard and not calls.findings:
+            return hard, self._policy
+        return calls, replace(self._policy, rule=RollbackRule.CONSECUTIVE)
+
+    @property
+    def _is_heard(self) -> bool:
+        """Whether the sequential judge judges a release of the flag."""
+        return self.hearing is not None and self.hearing.is_on
+
+    def hear(self, breaker: Breaker, folder: Folder, arena: Arena, now: float) -> Ruling | None:
+        """Let the sequential judge take its turn; return what follows, None where nothing new does."""
+        if self.hearing is None:
+            return None
+        is_serving = breaker.state is State.CLOSED and not breaker.killed
+        occasion = Occasion(is_serving, self.verdict, partial(self._served, folder, arena))
+        decision = self.hearing.turn(arena, now, occasion)
+        if not self.hearing.is_on:
+            self.told = None
+        return decision
+
+    def _served(self, folder: Folder, arena: Arena) -> int:
+        """Return how many requests all arms have counted."""
+        return sum(arena.read(folder.arm(self.flag.key, role, "unit")).requests for role in ALL_ROLES)
+
+    def react(self, guard: Guard, decision: Ruling, now: float, at: float) -> tuple[Event, ...]:
+        """Do what follows from a decision, and return what to tell: a change of mind, not what was told before."""
+        before, self.told = self.told, decision.action
+        if decision.action is Action.ROLLBACK:
+            if before is Action.ROLLBACK and not self._policy.acts:
+                return ()
+            ruled = partial(breakers.condemn, decision=decision, policy=self._policy, now=now, at=at)
+            return guard.decide(self.flag.key, ruled)
+        if decision.action is Action.HOLD and before is not Action.HOLD:
+            return (HoldAdvised(flag_key=self.flag.key, at=at, decision=decision),)
+        if decision.action is Action.CONTINUE and before is Action.HOLD:
+            return (HoldLifted(flag_key=self.flag.key, at=at, decision=decision),)
+        return ()
+
     def judgement(self, now: float, stage: int) -> Judgement | None:
-        """Return what was last judged of the candidate; None if that is not known."""
+        """Return what was last judged of the candidate by the rule in force; None if that is not known.
+
+        Where both judge, the worse of them counts.
+        """
+        heard = self.hearing.judgement(now, stage) if self.hearing is not None and self.hearing.is_on else None
+        if self._is_heard and self._policy.rule is RollbackRule.SEQUENTIAL:
+            return heard
+        found = [each for each in (self._classic_judgement(now, stage), heard) if each is not None]
+        return max(found, key=lambda each: each.standing, default=None)
+
+    def _classic_judgement(self, now: float, stage: int) -> Judgement | None:
         if self.verdict is None or self._judged_at_s is None:
             return None
         return Judgement(
@@ -155,8 +227,11 @@ class Watch:
 class Monitor:
     """Folds, slides and judges for one process."""
 
-    def __init__(self, units: Units, arena: Arena, clock: Clock) -> None:
-        """Watch nothing yet."""
+    def __init__(self, units: Units, arena: Arena, clock: Clock, failures: Failures) -> None:
+        """Watch nothing yet. `failures` is told where the sequential judge fails."""
+        self._failures = failures
+        self._records = Records(None if arena.private_reason else arena.path)
+        self._save_due = 0.0
         self._arena = arena
         self._clock = clock
         self._folder = Folder(units, arena, clock)
@@ -182,18 +257,30 @@ class Monitor:
         """How long the next slice of the windows is overdue: it grows while the background stands still."""
         return max(self._clock.monotonic() - self._slice_due, 0.0) if self._watches else 0.0
 
-    def watch(self, flags: Mapping[str, CompiledFlag], policy: AutoRollback) -> None:
-        """Watch these flags from now on. Windows are kept where neither promises nor policy changed."""
+    def watch(
+        self,
+        flags: Mapping[str, CompiledFlag],
+        policy: AutoRollback,
+        declared: Mapping[str, Flag] = MappingProxyType({}),
+        rollouts: Mapping[str, Rollout] = MappingProxyType({}),
+    ) -> None:
+        """Watch these flags from now on. Windows are kept where neither promises nor policy changed.
+
+        `rollouts` are those that there are, and `declared` the flags as they are without them.
+        """
         now = self._clock.monotonic()
         kept = self._watches if policy == self._policy else {}
         watches: dict[str, Watch] = {}
         for key, compiled in flags.items():
             flag, old = compiled.flag, kept.get(key)
+            release = _release(flag, declared.get(key), rollouts.get(key), policy)
             if old is not None and (old.flag.slos, old.flag.soft) == (flag.slos, flag.soft):
                 old.flag = flag
+                if old.hearing is not None:
+                    old.hearing.release = release
                 watches[key] = old
             elif flag.promises:
-                watches[key] = Watch(flag, policy)
+                watches[key] = Watch(flag, policy, self._hearing(key, release, policy))
         if policy != self._policy:
             self._policy = policy
             self._slice_due = now + _slice_s(policy)
@@ -203,6 +290,19 @@ class Monitor:
             if watch is not kept.get(key):
                 watch.slide(self._folder, self._arena, now)
         self._watches = watches
+        self._folder.count_for({key: each.hearing.trial for key, each in watches.items() if each.hearing})
+
+    def _hearing(self, flag_key: str, release: Release, policy: AutoRollback) -> Hearing | None:
+        """Bring a flag before the sequential judge, if it is to judge and can; what was known of the flag is kept."""
+        if policy.rule is RollbackRule.CONSECUTIVE or not release.is_judged:
+            return None
+        trial = self._arena.trial(flag_key)
+        if trial is None:
+            return None
+        hearing, old = Hearing(trial, release, policy), self._watches.get(flag_key)
+        if old is not None and old.hearing is not None:
+            hearing.resume(old.hearing.to_dict())
+        return hearing
 
     def fold(self) -> None:
         """Count what has finished since the last time."""
@@ -217,13 +317,62 @@ class Monitor:
         now, at = self._clock.monotonic(), self._clock.wall()
         self._slide(now)
         events: list[Event] = []
-        self.leads = self._arena.lease.take()
+        led, self.leads = self.leads, self._arena.lease.take()
         if not self.leads:
             return events
+        if not led:
+            self._take_over()
         for key, watch in self._watches.items():
-            if watch.is_due and not guard.is_in_doubt(key) and (watch.is_served or guard.breaker(key).guard_bits):
+            if guard.is_in_doubt(key):
+                continue
+            events += self._hear(key, watch, guard, now, at)
+            if watch.is_due and (watch.is_served or guard.breaker(key).guard_bits):
                 events += guard.decide(key, partial(watch.decide, now=now, at=at))
+        if now >= self._save_due:
+            self.save()
         return events
+
+    def _hear(self, flag_key: str, watch: Watch, guard: Guard, now: float, at: float) -> tuple[Event, ...]:
+        """Let the sequential judge take its turn; where that fails, the classic rule judges the flag from now on."""
+        try:
+            decision = watch.hear(guard.breaker(flag_key), self._folder, self._arena, now)
+            return watch.react(guard, decision, now, at) if decision is not None else ()
+        except Exception as error:  # noqa: BLE001 - somebody has to judge
+            watch.hearing = None
+            hint = "The classic rule judges the flag until the next start; please report this with its traceback"
+            self._failures.note((f"judging {flag_key}", error, hint))
+            return ()
+
+    def save(self) -> None:
+        """Write down what the sequential judge knows, for whoever goes on, if this process judges."""
+        self._save_due = self._clock.monotonic() + SAVE_S
+        hearings = {key: each.hearing for key, each in self._watches.items() if each.hearing}
+        if not self.leads or not hearings:
+            return
+        try:
+            self._records.write({key: hearing.to_dict() for key, hearing in hearings.items()})
+        except OSError as error:
+            hint = "It judges on; after a restart it begins anew"
+            self._failures.note(("writing down what the judge knows", error, hint))
+
+    def _take_over(self) -> None:
+        """Go on where whoever judged before has left off."""
+        try:
+            stored = self._records.read()
+        except (OSError, ValueError) as error:
+            self._failures.note(("reading what the judge knew", error, "It was left aside; the judge begins anew"))
+            return
+        for key, watch in self._watches.items():
+            if watch.hearing is None or key not in stored:
+                continue
+            hearing = Hearing(watch.hearing.trial, watch.hearing.release, watch.hearing.policy)
+            try:
+                hearing.resume(stored[key])
+            except (KeyError, TypeError, ValueError) as error:
+                hint = "It was left aside; the judge begins anew"
+                self._failures.note((f"reading what the judge knew of {key}", repr(error), hint))
+            else:
+                watch.hearing = hearing
 
     def judgement(self, flag_key: str, now: float, stage: int = 0) -> Judgement | None:
         """Return what this process last judged of a candidate, for a rollout that is in `stage`.
@@ -259,8 +408,15 @@ class Monitor:
         watch = self._watches.get(flag.key)
         if watch is None:
             return FlagStatus(flag, breaker, None, EMPTY, EMPTY, EMPTY)
+        heard = watch.hearing.heard(self._clock.monotonic()) if watch.hearing and self.leads else None
         candidate, baseline, apart = (watch.tally(role) for role in (Role.CANDIDATE, Role.BASELINE, Role.APART))
-        return FlagStatus(flag, breaker, watch.verdict, candidate, baseline, apart)
+        return FlagStatus(flag, breaker, watch.verdict, candidate, baseline, apart, heard)
+
+
+def _release(flag: Flag, declared: Flag | None, rollout: Rollout | None, policy: AutoRollback) -> Release:
+    """Return what is on trial of a flag that is served as it is, led by a rollout if there is one."""
+    is_led = rollout is not None and rollout.status is not Status.IDLE and isinstance(flag.plan, Plan)
+    return release_of(declared, rollout, policy.holdback) if is_led and declared is not None else release_of(flag)
 
 
 def _slice_s(policy: AutoRollback) -> float:

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from canary_sdk.core.judge import Verdict
     from canary_sdk.core.rollout import Rollout
     from canary_sdk.core.tally import Tally
+    from canary_sdk.runtime.hearing import Heard
 
 
 @dataclass(frozen=True, slots=True)
 class FlagStatus:
     """One flag: its configuration, its breaker, the last verdict, and both arms in the last interval.
 
+    `heard` is what the sequential judge says, in the process that judges for its host.
     `apart` is what met the flag without being decided by the split; while the flag is off, that is everybody.
     """
 
@@ -29,6 +31,7 @@ class FlagStatus:
     candidate: Tally
     baseline: Tally
     apart: Tally
+    heard: Heard | None = None
 
 
 @dataclass(frozen=True, slots=True)

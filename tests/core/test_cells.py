@@ -47,7 +47,7 @@ def test_every_limit_is_an_edge_from_the_beginning(limits: list[float]) -> None:
 def test_edges_move_to_the_quantiles_of_what_was_counted() -> None:
     """After 100,000 requests on the first edges, the new ones lie at the quantiles, within the width of a cell."""
     drawn = np.random.default_rng(1).lognormal(math.log(0.145), 0.6, 100_000)
-    first = first_edges([0.5])
+    first = first_edges([0.5, 2.0])
     cells = np.bincount(np.searchsorted(first, drawn), minlength=len(first) + 1).tolist()
     edges = quantile_edges(cells, first, [0.5])
     assert 0.5 in edges

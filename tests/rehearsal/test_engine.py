@@ -136,7 +136,7 @@ def test_a_fault_is_taken_back_and_everything_is_told(store: Canary, manual: Man
     kinds = [moment.kind for moment in rehearsal.moments]
     assert kinds == [*(Kind.STEP,) * 2, *(Kind.FAULT,) * 2, Kind.TRIP, *(Kind.RECOVERY,) * 2]
     assert [moment.at for moment in rehearsal.moments] == sorted(moment.at for moment in rehearsal.moments)
-    assert 3 <= (rehearsal.times.to_trip() or 0) <= 4.5
+    assert 1 < (rehearsal.times.to_trip() or 0) <= 3
     assert world.witness.fault is not None, "the fault must still be on when recovery is found"
 
 

@@ -36,6 +36,11 @@ CONFIG = {
     "auto_rollback": {"interval": "1s", "breaches": 3, "min_samples": 20},
 }
 
+CLASSIC = {
+    "flags": CONFIG["flags"],
+    "auto_rollback": {"rule": "consecutive", "interval": "1s", "breaches": 3, "min_samples": 20},
+}
+
 
 class Told:
     """A sink that remembers."""
@@ -394,7 +399,7 @@ def test_one_of_two_workers_judges(tmp_path: Path, clock: ManualClock) -> None:
     """Both count, one judges the sum, the other sees the trip at its next evaluation, and it is told once."""
     url = f"sqlite:///{tmp_path}/canary.db"
     with connect(url, clock=clock, background=False) as first, connect(url, clock=clock, background=False) as second:
-        first.apply(CONFIG)
+        first.apply(CLASSIC)
         sinks = [Told(), Told()]
         for worker, sink in zip((first, second), sinks, strict=True):
             worker.subscribe(sink)

@@ -13,6 +13,7 @@ from canary_sdk.core.flags import Flag
 from canary_sdk.core.grounds import Standing
 from canary_sdk.core.slo import parse_slo
 from canary_sdk.measure.arena import Arena
+from canary_sdk.runtime.failures import Failures
 from canary_sdk.runtime.guard import Guard
 from canary_sdk.runtime.monitor import Monitor
 from canary_sdk.runtime.scope import Units
@@ -37,7 +38,7 @@ class Host:
         self.units.warm_up()
         arena = Arena(clock=clock)
         self.guard = Guard(arena.guard, arena.flag_slot)
-        self.monitor = Monitor(self.units, arena, clock)
+        self.monitor = Monitor(self.units, arena, clock, Failures())
         flag = Flag("checkout", rollout=50.0, **fields)  # type: ignore[arg-type]
         self.monitor.watch({flag.key: compile_flag(flag)}, CLASSIC)
 

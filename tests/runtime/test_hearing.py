@@ -1,0 +1,311 @@
+"""The sequential judge on live traffic: what it takes back, what it only tells, and what it knows after a restart."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from canary_sdk import connect
+from canary_sdk.core.breaker import State
+from canary_sdk.core.decision import Action
+from canary_sdk.core.events import FlagTripped, HoldAdvised, HoldLifted, TripWithheld
+from canary_sdk.core.grounds import Standing
+from canary_sdk.runtime import hearing as hearings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from canary_sdk import Canary
+    from canary_sdk.core.events import Event
+    from canary_sdk.runtime.hearing import Heard
+    from canary_sdk.testing import ManualClock
+
+SLOS = ["p95 < 500ms", "errors < 5%"]
+
+
+class Shop:
+    """A service that 400 users call, 100 requests a second; each answer takes about as long as it is told to."""
+
+    def __init__(self, canary: Canary, clock: ManualClock, rollout: float = 50, **policy: Any) -> None:
+        self.canary, self.clock, self.draw = canary, clock, random.Random(1)
+        self.events: list[Event] = []
+        self.declare(rollout=rollout, **policy)
+        canary.subscribe(self)
+
+    def declare(
+        self, rollout: float = 50, slos: list[str] = SLOS, soft: list[str] | None = None, **policy: object
+    ) -> None:
+        """Declare the flag."""
+        flag = {"rollout": rollout, "slos": slos, **({"soft": soft} if soft else {})}
+        self.canary.apply({"flags": {"checkout": flag}, "auto_rollback": {"min_samples": 20, **policy}})
+
+    def handle(self, event: Event) -> None:
+        """Remember what is told."""
+        self.events.append(event)
+
+    def told(self, *kinds: type[Event]) -> list[type[Event]]:
+        """Return what was told of these kinds, in order."""
+        return [type(event) for event in self.events if isinstance(event, kinds)]
+
+    def serve(self, seconds: float, candidate: float = 0.1, baseline: float = 0.1, *, until_off: bool = False) -> float:
+        """Serve for so many seconds, or until the flag is off; return how many went by."""
+        for turn in range(round(seconds * 10)):
+            for _ in range(10):
+                unit = self.canary.units.open_request()
+                token = self.canary.units.enter(unit)
+                on = self.canary.is_enabled("checkout", f"user-{self.draw.randrange(400)}")
+                unit.finish(unit.started + (candidate if on else baseline) * self.draw.lognormvariate(0, 0.3))
+                self.canary.units.leave(token)
+            self.clock.advance(0.1)
+            self.canary.tick()
+            if until_off and self.is_off:
+                return (turn + 1) / 10
+        return seconds
+
+    @property
+    def is_off(self) -> bool:
+        """Whether the breaker is open."""
+        return self.canary.status().flags["checkout"].breaker.state is State.OPEN
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the sequential judge judges a release."""
+        return self.heard.decision is not None
+
+    @property
+    def standing(self) -> Standing:
+        """What that means."""
+        return self.heard.standing
+
+    @property
+    def heard(self) -> Heard:
+        """What the sequential judge says."""
+        heard = self.canary.status().flags["checkout"].heard
+        assert heard is not None
+        return heard
+
+
+@pytest.fixture
+def shop(canary: Canary, clock: ManualClock) -> Shop:
+    """A shop with the flag at 50 % since now, judged as by default."""
+    return Shop(canary, clock)
+
+
+def test_a_slow_candidate_is_taken_back_within_seconds(shop: Shop) -> None:
+    """By default, long before the classic rule has its first interval; the sentence tells of both arms."""
+    shop.serve(20)
+    assert not shop.is_off
+    assert shop.serve(10, candidate=0.9, until_off=True) <= 5
+    (tripped,) = [event for event in shop.events if isinstance(event, FlagTripped)]
+    assert tripped.verdict is None
+    assert tripped.decision is not None
+    assert tripped.decision.action is Action.ROLLBACK
+    assert tripped.decision.log_e >= tripped.decision.needed
+    assert "of the candidate's requests" in tripped.reason
+    assert "of the baseline's" in tripped.reason
+    shop.serve(3)
+    assert not shop.is_judged
+
+
+def test_a_healthy_candidate_is_left_alone_and_its_judgement_is_good(shop: Shop) -> None:
+    """After ten minutes nothing speaks against it, nor against the part of the baseline that plays it."""
+    shop.serve(600)
+    assert not shop.is_off
+    heard = shop.heard
+    assert heard.decision is not None
+    assert heard.self_test is not None
+    assert heard.decision.action is heard.self_test.action is Action.CONTINUE
+    assert heard.standing is Standing.GOOD
+    assert "the classic rule says" in heard.decision.sentence
+
+
+def test_without_data_nothing_is_known(shop: Shop, clock: ManualClock) -> None:
+    """A judge that has heard nothing lately says so, however long nothing speaks against the candidate."""
+    shop.serve(40)
+    assert shop.standing is Standing.GOOD
+    for _ in range(400):
+        clock.advance(0.1)
+        shop.canary.tick()
+    assert shop.standing.name == "UNKNOWN"
+
+
+def test_an_incident_of_both_arms_is_told_and_blames_nobody(shop: Shop) -> None:
+    """The release is to be held, once; and it is told once that the hold is over."""
+    shop.serve(60)
+    shop.serve(60, candidate=0.9, baseline=0.9)
+    assert shop.heard.standing is Standing.SHARED
+    assert shop.told(HoldAdvised, HoldLifted, FlagTripped) == [HoldAdvised]
+    shop.serve(300)
+    assert shop.told(HoldAdvised, HoldLifted, FlagTripped) == [HoldAdvised, HoldLifted]
+
+
+def test_a_dry_run_tells_once_and_leaves_the_flag_on(canary: Canary, clock: ManualClock) -> None:
+    """What would have been switched off is told with its decision, and everybody goes on being served."""
+    shop = Shop(canary, clock, dry_run=True)
+    shop.serve(30, candidate=0.9)
+    assert shop.told(TripWithheld, FlagTripped) == [TripWithheld]
+    assert not shop.is_off
+    assert shop.heard.standing is Standing.HARD
+
+
+def test_a_soft_promise_only_holds(shop: Shop) -> None:
+    """The comparison says worse, and nothing is switched off."""
+    shop.declare(slos=["errors < 5%"], soft=["p95 < 500ms"])
+    shop.serve(30, candidate=0.9)
+    assert shop.told(HoldAdvised, FlagTripped) == [HoldAdvised]
+    assert shop.heard.standing is Standing.SOFT
+
+
+@pytest.mark.parametrize("rule", ["sequential", "consecutive", "both"])
+def test_the_rule_can_be_chosen(canary: Canary, clock: ManualClock, rule: str) -> None:
+    """Each takes a slow candidate back; which of them did is in the event, and the classic one alone hears nothing."""
+    shop = Shop(canary, clock, rule=rule, interval="1s" if rule == "consecutive" else "30s")
+    shop.serve(5)
+    assert (canary.status().flags["checkout"].heard is None) == (rule == "consecutive")
+    shop.serve(10, candidate=0.9, until_off=True)
+    (tripped,) = [event for event in shop.events if isinstance(event, FlagTripped)]
+    assert (tripped.verdict is not None) == (rule == "consecutive")
+
+
+def test_what_is_promised_of_calls_is_left_to_the_classic_rule(shop: Shop) -> None:
+    """The sequential judge hears of units of work only, and no promise goes unjudged for it."""
+    shop.declare(slos=["errors < 5%", "call.p95 < 50ms"], interval="1s", min_samples=3)
+
+    @shop.canary.feature("checkout")
+    def checkout() -> None:
+        shop.clock.advance(0.08)
+
+    for _ in range(100):
+        with shop.canary.scope("job", key=f"user-{shop.draw.randrange(400)}"):
+            checkout()
+        shop.clock.advance(0.02)
+        shop.canary.tick()
+    (tripped,) = [event for event in shop.events if isinstance(event, FlagTripped)]
+    assert "call.p95" in tripped.reason
+
+
+def test_everybody_on_the_candidate_is_held_to_the_limits(canary: Canary, clock: ManualClock) -> None:
+    """At 100 % nobody is left to compare with; what breaks its limits is still taken back."""
+    shop = Shop(canary, clock, rollout=100)
+    shop.serve(60)
+    assert not shop.is_off
+    assert shop.serve(20, candidate=0.9, until_off=True) <= 8
+
+
+def test_a_judge_that_fails_leaves_the_flag_to_the_classic_rule(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
+) -> None:
+    """It is counted, and the candidate is still taken back."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    shop.declare(interval="1s")
+    shop.serve(3)
+    monkeypatch.setattr(hearings, "weigh", fail)
+    shop.serve(10, candidate=0.9, until_off=True)
+    assert shop.is_off
+    assert shop.canary.failures.counts == {"judging checkout": 1}
+
+
+def test_a_raised_percentage_goes_on_with_the_evidence(shop: Shop) -> None:
+    """What was held against the candidate before counts after it; a flag that was at 0 % begins anew."""
+    shop.serve(60)
+    shop.serve(1.5, candidate=0.9)
+    before = shop.heard.decision
+    assert before is not None
+    assert 0 < before.log_e < before.needed
+    shop.canary.update("checkout", {"rollout": 60})
+    shop.serve(2.5)
+    raised = shop.heard.decision
+    assert raised is not None
+    assert raised.log_e > 0
+    shop.canary.update("checkout", {"rollout": 0})
+    shop.serve(2.5)
+    assert not shop.is_judged
+    shop.canary.update("checkout", {"rollout": 50})
+    shop.serve(3.5)
+    anew = shop.heard.decision
+    assert anew is not None
+    assert anew.log_e < 0
+
+
+# --- learning and remembering ---
+
+
+def test_users_are_sorted_while_everybody_gets_the_baseline(canary: Canary, clock: ManualClock) -> None:
+    """What the comparison takes for granted is said, and is nothing once there was time to learn."""
+    shop = Shop(canary, clock, rollout=0)
+    shop.serve(2)
+    assert "users are assumed to be alike, as only" in shop.heard.assumes
+    for _ in range(1900):
+        for number in range(20):
+            unit = canary.units.open_request()
+            token = canary.units.enter(unit)
+            canary.is_enabled("checkout", f"user-{number}")
+            unit.finish(unit.started + 0.05 * (number + 1))
+            canary.units.leave(token)
+        clock.advance(1.0)
+        canary.tick()
+    assert shop.heard.assumes == ""
+    shop.canary.update("checkout", {"rollout": 50})
+    shop.serve(40)
+    decision = shop.heard.decision
+    assert decision is not None
+    assert "alike" not in decision.sentence
+    assert shop.heard.standing is Standing.GOOD
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """Where a store may be."""
+    return f"sqlite:///{tmp_path}/canary.db"
+
+
+def restarted(url: str, clock: ManualClock) -> Iterator[Shop]:
+    """Yield the same shop in one process after another."""
+    while True:
+        with connect(url, clock=clock, background=False) as canary:
+            yield Shop(canary, clock)
+
+
+def test_evidence_survives_a_restart(url: str, clock: ManualClock) -> None:
+    """The next process goes on with what the last one had counted and found, and with what it had learnt."""
+    shops = restarted(url, clock)
+    shop = next(shops)
+    shop.serve(60)
+    healthy = shop.heard.decision
+    shop.serve(1.2, candidate=0.9)
+    before = shop.heard.decision
+    assert healthy is not None
+    assert before is not None
+    assert healthy.log_e + 3 < before.log_e < before.needed
+    shop = next(shops)
+    shop.serve(1.3)
+    shop.serve(1, candidate=0.9)
+    after = shop.heard.decision
+    assert after is not None
+    assert after.log_e > before.log_e + 1
+    assert after.candidate.total > before.candidate.total
+    assert after.seconds > before.seconds
+    shops.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("damage", ["{", '{"format": 1, "hearings": {"checkout": {"learning": 5}}}', "[]"])
+def test_damaged_records_are_said_once_and_left_aside(url: str, clock: ManualClock, damage: str) -> None:
+    """The judge begins anew, and judges."""
+    shops = restarted(url, clock)
+    next(shops).serve(10)
+    shop = next(shops)
+    (path,) = Path(os.environ["CANARY_ARENA_DIR"]).glob("*.judge")
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.write_text(damage, encoding="ascii")
+    shop.serve(20)
+    assert sum(shop.canary.failures.counts.values()) == 1
+    shop.serve(10, candidate=0.9, until_off=True)
+    assert shop.is_off
+    shops.close()  # type: ignore[attr-defined]
