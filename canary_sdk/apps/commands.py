@@ -16,6 +16,7 @@ import click
 from canary_sdk.apps.flags import flags
 from canary_sdk.apps.notify import notify
 from canary_sdk.apps.operate import kill, release, reset, status
+from canary_sdk.apps.report import report
 from canary_sdk.apps.rollout import rollout
 from canary_sdk.errors import CanaryError
 
@@ -34,7 +35,7 @@ def canary() -> None:
     """Release a feature to a share of your users, and take it back by itself."""
 
 
-for verb in (flags, kill, notify, release, reset, rollout, status):
+for verb in (flags, kill, notify, release, report, reset, rollout, status):
     canary.add_command(verb)
 
 

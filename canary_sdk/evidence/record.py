@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from canary_sdk.core.journal import Configuration, Consent, Weighed
     from canary_sdk.core.judge import Verdict
     from canary_sdk.core.slo import Slo
     from canary_sdk.core.tally import Tally
@@ -33,13 +34,20 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stretch of time, in seconds since the record began, and what was counted in it, by who saw it."""
+    """A stretch of time, in seconds since the record began, and what was counted in it, by who saw it.
+
+    `slos` are its own, where it has others than the record. `verdict` holds them against everything that was counted in
+    it, where that was judged as a whole; `outcomes` tells how many of its intervals were found to be what.
+    """
 
     name: str
     percent: float
     began_s: float
     seconds: float
     seen: Mapping[str, Tally]
+    slos: tuple[Slo, ...] = ()
+    verdict: Verdict | None = None
+    outcomes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +61,15 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One interval that was judged; `breaches` is how many blaming breaches had then followed each other."""
+    """One interval that was judged; `breaches` is how many blaming breaches had then followed each other.
+
+    The verdict is by its counts alone; `weighed` is what the sequential judge said by then, if one was heard.
+    """
 
     at_s: float
     verdict: Verdict
     breaches: int
+    weighed: Weighed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +82,11 @@ class Duration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """Everything a report is made of. `began_at` is in wall seconds, `setup` says in words what was run."""
+    """Everything a report is made of. `began_at` is in wall seconds, `setup` says in words what was run.
+
+    `otherwise` says what another rule would have done, `gaps` when nothing was written down, and `problems` what of the
+    sources could not be read or is not there.
+    """
 
     title: str
     flag_key: str
@@ -84,6 +100,11 @@ class Record:
     stages: tuple[Stage, ...] = ()
     timeline: tuple[Moment, ...] = ()
     decisions: tuple[Decision, ...] = ()
+    approvals: tuple[Consent, ...] = ()
+    configurations: tuple[Configuration, ...] = ()
+    otherwise: str = ""
+    gaps: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     @property
     def conclusion(self) -> Conclusion:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from canary_sdk.core.journal import Record
     from canary_sdk.core.orders import Decision
     from canary_sdk.errors import Problem
-    from canary_sdk.ports import Repository, Stamp, Stored
+    from canary_sdk.ports import JournalEntry, Repository, Stamp, Stored
 
     Sign = Callable[[str, str], Stamp]
     Take = Callable[[tuple[Event, ...]], None]
@@ -70,6 +70,10 @@ class Rollouts:
         stored = self._repository.load()
         flag, _ = _found(stored, flag_key)
         return check_rollout(flag, _plan_of(flag), stored.policy, rate=rate, zones=available_timezones())
+
+    def journal(self, flag_key: str, *, after: int = 0, limit: int = 1_000) -> tuple[JournalEntry, ...]:
+        """Return what was written down of a flag's rollouts, oldest first, of all that is newer than an id."""
+        return self._repository.journal(flag_key, after=after, limit=limit)
 
     def start(self, flag_key: str, *, at: float | None = None, actor: str = "", reason: str = "") -> Rollout:
         """Start it: at wall time `at` in seconds, else when its plan says, else at once.
