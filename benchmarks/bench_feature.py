@@ -8,15 +8,13 @@ of the clock, and a `deque.append`, with nothing contained, pinned or shared. `c
 from __future__ import annotations
 
 import functools
-import sys
 from collections import deque
-from importlib import import_module
-from importlib.util import find_spec
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import mmh3
 
+from benchmarks.peers import ASYNC_BREAKERS, BREAKERS, made
 from benchmarks.race import publish, race
 from canary_sdk import connect
 
@@ -122,31 +120,24 @@ def drive(coroutine: Any) -> None:
         return
 
 
-def breakers() -> dict[str, Callable[[Function], Function]]:
-    """Return the decorators of other packages, those that are installed."""
-    found: dict[str, Callable[[Function], Function]] = {}
-    for name in ("circuitbreaker", "pybreaker"):
-        if find_spec(name) is None:
-            print(f"{name} is not installed; left out", file=sys.stderr)
-        else:
-            found[name] = import_module(name).CircuitBreaker()
-    return found
-
-
 def race_functions(canary: Canary, names: dict[str, Any]) -> None:
     """Race the decorated functions, inside a unit of work and on their own."""
-    calls = CALLS | {name: name for name in names if name.endswith("breaker")}
+    breakers, missing = made(BREAKERS)
+    names = names | {f"peer_{number}": breaker(checkout) for number, breaker in enumerate(breakers.values())}
+    calls = CALLS | {name: f"peer_{number}" for number, name in enumerate(breakers)}
     statements = {name: f"{call}('user-42')" for name, call in calls.items()}
     with canary.scope("benchmark"):
         results = race(statements, names, loops=LOOPS, before="drain()")
-    publish("A decorated function, inside an open unit of work", results, baseline=CLOSURE)
+    publish("A decorated function, inside an open unit of work", results, baseline=CLOSURE, missing=missing)
     results = race(statements, names, loops=LOOPS, before="drain()")
-    publish("A decorated function, each call a unit of work of its own", results, baseline=CLOSURE)
+    publish("A decorated function, each call a unit of work of its own", results, baseline=CLOSURE, missing=missing)
 
 
 def race_coroutines(canary: Canary, names: dict[str, Any]) -> None:
     """Race the decorated coroutine functions, awaited in batches, inside a unit of work and on their own."""
-    calls = {"bare await": "bare", **CALLS}
+    breakers, missing = made(ASYNC_BREAKERS)
+    names = names | {f"peer_{number}": breaker(checkout_async) for number, breaker in enumerate(breakers.values())}
+    calls = {"bare await": "bare", **CALLS} | {name: f"peer_{number}" for number, name in enumerate(breakers)}
     statements = {name: f"drive(awaits({call}))" for name, call in calls.items()}
 
     def each() -> dict[str, float]:
@@ -154,8 +145,8 @@ def race_coroutines(canary: Canary, names: dict[str, Any]) -> None:
         return {name: value / BATCH for name, value in results.items()}
 
     with canary.scope("benchmark"):
-        publish("A decorated coroutine function, inside an open unit of work", each(), baseline=CLOSURE)
-    publish("A decorated coroutine function, each call a unit of work of its own", each(), baseline=CLOSURE)
+        publish("A coroutine function, inside an open unit of work", each(), baseline=CLOSURE, missing=missing)
+    publish("A coroutine function, each call a unit of work of its own", each(), baseline=CLOSURE, missing=missing)
 
 
 def race_tripped(canary: Canary, names: dict[str, Any]) -> None:
@@ -195,7 +186,6 @@ def main() -> None:
         thing = Thing()
         common = {"drain": drain, "drive": drive, "awaits": awaits, "refuse": refuse}
         plain = {"closure": empty(checkout), "hand": by_hand(checkout), "ours": feature(checkout), "method": thing.ours}
-        plain |= {name: breaker(checkout) for name, breaker in breakers().items()}
         race_functions(canary, {**common, **plain})
         awaited = {
             "bare": checkout_async,

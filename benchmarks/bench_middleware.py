@@ -6,12 +6,15 @@ has left in the ring is thrown away before the next.
 
 from __future__ import annotations
 
+import sys
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from benchmarks.peers import ASGI, STARLETTE, WSGI, made
 from benchmarks.race import publish, race
 from canary_sdk import connect
 from canary_sdk.integrations import asgi, wsgi
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 FLAGS = [f"flag-{number}" for number in range(5)]
 LEFT = 200_000
+LOOPS = 20
 
 ASGI_SCOPE: dict[str, Any] = {
     "type": "http",
@@ -42,6 +46,25 @@ ASGI_SCOPE: dict[str, Any] = {
     "headers": [],
     "server": ("test", 80),
     "client": None,
+}
+
+
+ENVIRON: dict[str, Any] = {
+    "REQUEST_METHOD": "GET",
+    "SCRIPT_NAME": "",
+    "PATH_INFO": "/",
+    "QUERY_STRING": "",
+    "SERVER_NAME": "test",
+    "SERVER_PORT": "80",
+    "SERVER_PROTOCOL": "HTTP/1.1",
+    "HTTP_HOST": "test",
+    "wsgi.version": (1, 0),
+    "wsgi.url_scheme": "http",
+    "wsgi.input": BytesIO(),
+    "wsgi.errors": sys.stderr,
+    "wsgi.multithread": True,
+    "wsgi.multiprocess": True,
+    "wsgi.run_once": False,
 }
 
 
@@ -90,6 +113,30 @@ def starlette_app(canary: Canary, flags: list[str]) -> App:
     return Starlette(routes=[Route("/", page)])
 
 
+def flask_app() -> WSGIApp:
+    """Return a Flask application with one page."""
+    from flask import Flask
+
+    app = Flask("bench")
+    app.route("/")(lambda: "")
+    return app
+
+
+def django_app() -> WSGIApp:
+    """Return a Django application with one page and no middleware of its own."""
+    import django
+    from django.conf import settings
+    from django.core.handlers.wsgi import WSGIHandler
+    from django.http import HttpResponse
+    from django.urls import path
+
+    urls = type("urls", (), {"urlpatterns": [path("", lambda _: HttpResponse(""))]})
+    settings.configure(ROOT_URLCONF=urls, ALLOWED_HOSTS=["*"], SECRET_KEY="bench", MIDDLEWARE=[])
+    django.setup()
+    app: WSGIApp = WSGIHandler()
+    return app
+
+
 def list_app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ARG001 - the protocol's signature
     """Answer with a complete body."""
     start_response("200 OK", [])
@@ -120,7 +167,7 @@ def start(status: str, headers: object) -> None:
 
 def call(app: WSGIApp) -> None:
     """Drive one WSGI request as a server does."""
-    body: Any = app({"REQUEST_METHOD": "GET"}, start)
+    body: Any = app(ENVIRON.copy(), start)
     for _ in body:
         pass
     if hasattr(body, "close"):
@@ -132,33 +179,36 @@ def main() -> None:
     with connect("memory:", background=False) as canary:
         canary.apply({"flags": {flag: {"rollout": 25} for flag in FLAGS}})
         canary.tick()
-        for kind, app in (("raw ASGI", raw_app), ("Starlette", starlette_app)):
+        for kind, app, peers in (("Raw ASGI", raw_app, ASGI), ("Starlette", starlette_app, STARLETTE)):
             names = {
-                "serve": serve,
-                "drain": lambda: canary.units.ring.drain(LEFT),
                 "bare": app(canary, []),
                 "passthrough": Passthrough(app(canary, [])),
                 "measured": asgi.CanaryMiddleware(app(canary, []), canary=canary),
-                "one_flag": asgi.CanaryMiddleware(app(canary, FLAGS[:1]), canary=canary),
-                "five_flags": asgi.CanaryMiddleware(app(canary, FLAGS), canary=canary),
+                "one flag": asgi.CanaryMiddleware(app(canary, FLAGS[:1]), canary=canary),
+                "five flags": asgi.CanaryMiddleware(app(canary, FLAGS), canary=canary),
             }
-            variants = ("bare", "passthrough", "measured", "one_flag", "five_flags")
-            compare(kind, {variant: f"serve({variant})" for variant in variants}, names)
-        for kind, wsgi_app in (("raw WSGI, a list", list_app), ("raw WSGI, a generator", generator_app)):
+            compare(canary, kind, serve, names, app(canary, []), peers)
+        applications = {"Raw WSGI, a list": list_app, "Raw WSGI, a generator": generator_app}
+        for kind, wsgi_app in (applications | made({"Flask": flask_app, "Django": django_app})[0]).items():
             names = {
-                "call": call,
-                "drain": lambda: canary.units.ring.drain(LEFT),
                 "bare": wsgi_app,
                 "passthrough": WSGIPassthrough(wsgi_app),
                 "measured": wsgi.CanaryMiddleware(wsgi_app, canary=canary),
             }
-            compare(kind, {variant: f"call({variant})" for variant in ("bare", "passthrough", "measured")}, names)
+            compare(canary, kind, call, names, wsgi_app, WSGI)
 
 
-def compare(kind: str, statements: dict[str, str], names: dict[str, object]) -> None:
-    """Race one kind of application, and publish."""
-    question = (__doc__ or "").partition("\n")[0]
-    publish(f"{kind}: {question}", race(statements, names, loops=200, before="drain()"), baseline="passthrough")
+def compare(
+    canary: Canary, kind: str, drive: Callable[[Any], None], names: dict[str, Any], app: Any, peers: dict[str, Any]
+) -> None:
+    """Race one kind of application, in ours and in the middleware of others, and publish."""
+    wraps, missing = made(peers)
+    apps = names | {name: wrap(app) for name, wrap in wraps.items()}
+    numbered = {f"app_{number}": each for number, each in enumerate(apps.values())}
+    statements = {name: f"drive(app_{number})" for number, name in enumerate(apps)}
+    context = {**numbered, "drive": drive, "drain": lambda: canary.units.ring.drain(LEFT)}
+    results = race(statements, context, loops=LOOPS, before="drain()")
+    publish(f"Middleware: {kind}", results, baseline="passthrough", missing=missing)
 
 
 if __name__ == "__main__":

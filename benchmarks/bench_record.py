@@ -9,6 +9,8 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.peers import RECORDING as PEERS
+from benchmarks.peers import made
 from benchmarks.race import publish, race
 from canary_sdk.measure.arena import Arena
 from canary_sdk.measure.ring import Ring
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 APPEND = "bare deque.append"
 SORT = "naive: sort 1,024 samples"
-LOOPS = 20_000
+LOOPS = 1_000
 
 RECORDING = {
     APPEND: "bare(record)",
@@ -57,14 +59,20 @@ def locked_ring(capacity: int) -> Callable[[object], None]:
 
 def race_recording() -> None:
     """Race the appends of a request; one ring never fills, one always is full."""
-    names = {
+    ring = Ring[object](LOOPS * 100)
+    names: dict[str, object] = {
         "record": (1.0, 2.0),
         "bare": deque[object](maxlen=LOOPS).append,
-        "append": Ring[object](LOOPS * 100).append,
+        "append": ring.append,
+        "drain": lambda: ring.drain(LOOPS),
         "append_full": Ring[object](1).append,
         "locked": locked_ring(LOOPS),
     }
-    publish("What does it cost a request to be recorded?", race(RECORDING, names, loops=LOOPS), baseline=APPEND)
+    peers, missing = made(PEERS)
+    names |= {f"peer_{number}": observe for number, observe in enumerate(peers.values())}
+    statements = RECORDING | {name: f"peer_{number}(0.123)" for number, name in enumerate(peers)}
+    results = race(statements, names, loops=LOOPS, before="drain()")
+    publish("What does it cost a request to be recorded?", results, baseline=APPEND, missing=missing)
 
 
 def race_counting(path: Path) -> None:

@@ -12,6 +12,7 @@ import random
 import sys
 import timeit
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,8 +43,13 @@ def race(
     return {name: (best[name] - best[EMPTY]) / loops * 1e9 for name in statements}
 
 
-def publish(question: str, results: Mapping[str, float], *, baseline: str) -> None:
-    """Print the results as JSON: nanoseconds, and the ratio of each to the baseline of the same race."""
+def publish(
+    question: str, results: Mapping[str, float], *, baseline: str, missing: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Print the results as JSON: nanoseconds, and the ratio of each to the baseline of the same race.
+
+    `missing` names the peers that could not take part, and why.
+    """
     report = {
         "question": question,
         "date": datetime.now(UTC).date().isoformat(),
@@ -51,6 +57,7 @@ def publish(question: str, results: Mapping[str, float], *, baseline: str) -> No
         "python": platform.python_version(),
         "command": " ".join(["python", *sys.orig_argv[1:]]),
         "baseline": baseline,
+        "missing": dict(missing),
         "nanoseconds": {name: round(value, 1) for name, value in results.items()},
         "ratio": {name: round(value / results[baseline], 2) for name, value in results.items()},
     }
