@@ -11,10 +11,9 @@ import contextlib
 import dis
 import inspect
 import sys
-import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -24,24 +23,46 @@ from canary_sdk.integrations import asgi, wsgi
 from canary_sdk.testing import ManualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from types import CodeType, FrameType
 
     from canary_sdk import Canary
 
 HOME = str(Path(canary_sdk.__file__).parent)
-CONFIG = {
+SWISS = {"all": [{"attribute": "country", "in": ["CH"]}, {"not": {"attribute": "version", "version": "< 2.0.0"}}]}
+CONFIG: dict[str, Any] = {
     "flags": {
-        "checkout": {"rollout": 50, "slos": ["p95 < 500ms", "call.p95 < 100ms", "throughput > 1/s"]},
+        "checkout": {
+            "rollout": 50,
+            "slos": ["p95 < 500ms", "call.p95 < 100ms", "throughput > 1/s"],
+            "prerequisites": [{"flag": "basket", "variant": "on"}],
+            "targets": {"on": ["vip"]},
+            "rules": [{"name": "the Swiss", "if": {"any": [{"segment": "swiss"}]}, "serve": "rollout", "rollout": 99}],
+        },
+        "basket": {"rollout": 100},
         "page": {"type": "integer", "default": 20, "candidate": 50, "rollout": 100},
+        "colour": {
+            "type": "string",
+            "default": "grey",
+            "rollout": 60,
+            "variants": {"blue": {"value": "b"}, "green": {"value": "g", "weight": 2}},
+            "rules": [
+                {"if": {"attribute": "joined", "date": "after 2026-01-01"}, "serve": "blue"},
+                {"if": {"attribute": "targeting_key", "matches": "^v"}, "serve": "default"},
+            ],
+        },
     },
+    "segments": {"swiss": {"if": SWISS}},
     "auto_rollback": {"interval": "1s", "breaches": 1, "min_samples": 1},
 }
-
+SUBJECT = EvaluationContext("u", {"country": "CH", "version": "2.1.0", "joined": "2025-06-01"})
 
 ROOMS = {"stores/memory", "stores/codec", "telemetry/log", "core/judge", "core/breaker"}
 ROOMS |= {f"runtime/{room}" for room in ("table", "fold", "scope", "guard", "monitor", "feature/calls")}
 ROOMS |= {f"measure/{room}" for room in ("ring", "arena", "window")}
+ROOMS |= {
+    f"core/{room}" for room in ("compiled", "conditions", "operators", "dates", "variants", "explain", "bucketing")
+}
 HARMLESS = {"RESUME", "LOAD_FAST", "LOAD_FAST_LOAD_FAST", "LOAD_CONST", "BUILD_LIST", "BUILD_TUPLE", "STORE_ATTR"}
 HARMLESS |= {"RETURN_VALUE", "RETURN_CONST", "COPY_FREE_VARS", "POP_TOP", "NOP"}
 
@@ -68,6 +89,18 @@ def traced(on_call: Callable[[FrameType], None]) -> Iterator[None]:
         yield
     finally:
         sys.settrace(None)
+
+
+class Subject(NamedTuple):
+    """Somebody who has a key."""
+
+    id: str
+
+
+async def fallback(user: Subject) -> AsyncIterator[str]:
+    """Stream what everybody had before."""
+    yield user.id
+    yield user.id
 
 
 class Host:
@@ -97,13 +130,21 @@ class Host:
             yield user
             yield user
 
-        self.plain, self.awaited, self.failing, self.generated = plain, awaited, failing, generated
+        @canary.feature("checkout", fallback=fallback, key="user.id")
+        async def streamed(user: Subject) -> AsyncIterator[str]:
+            yield user.id
+            await asyncio.sleep(0)
+            yield user.id
+
+        self.plain, self.awaited, self.failing = plain, awaited, failing
+        self.generated, self.streamed = generated, streamed
 
     async def app(self, scope: Any, _receive: Any, send: Any) -> None:
         """Answer an ASGI request, in two pieces."""
         is_new = self.canary.is_enabled("checkout", scope["user"])
         assert is_new == self.canary.is_enabled("checkout", scope["user"])
         await self.awaited(scope["user"])
+        assert [item async for item in self.streamed(Subject(scope["user"]))] == [scope["user"]] * 2
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"served ", "more_body": True})
         await send({"type": "http.response.body", "body": scope["user"].encode()})
@@ -153,7 +194,11 @@ class Host:
     def ask_values(self) -> str:
         """Look at typed and unknown flags."""
         assert self.canary.value("page", "u", default=10) in {10, 20, 50}
+        assert self.canary.value("colour", SUBJECT, default="grey") in {"grey", "b", "g"}
         assert self.canary.value("unknown", default="none") == "none"
+        for flag_key in ("checkout", "colour", "unknown"):
+            assert self.canary.evaluate(flag_key, SUBJECT, explain=True).flag_key == flag_key
+        assert self.canary.evaluate_all(SUBJECT).keys() <= CONFIG["flags"].keys()
         assert self.canary.is_enabled("unknown") is False
         assert isinstance(self.canary.is_enabled("checkout", 42), bool)  # type: ignore[arg-type]
         return "served u"
@@ -227,4 +272,3 @@ def test_no_failure_of_ours_reaches_a_request(code: CodeType) -> None:
 
     assert set(play(fail)) == {"served u"}
     assert hits
-    assert threading.active_count() >= 1

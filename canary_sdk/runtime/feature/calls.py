@@ -349,7 +349,8 @@ def measured_async_generator(feature: Feature) -> Function:  # noqa: C901 - one 
         with suppress(Exception):
             run.begin(args, kwargs)
         try:
-            steps = await _async_steps(run.function(*args, **kwargs))
+            items = run.function(*args, **kwargs)
+            steps = items if hasattr(items, "__anext__") else await _async_steps(items)
             step, sent = steps.__anext__, NOTHING
             while True:
                 try:
