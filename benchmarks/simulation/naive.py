@@ -21,14 +21,16 @@ IN_A_ROW: Final = 3
 _P50_S: Final = 0.2
 
 
-def breaches(rng: np.random.Generator, runs: int, stage: int, fault: Fault, seconds: Floats | float) -> Floats:
+def breaches(
+    rng: np.random.Generator, runs: int, stage: int, fault: Fault, seconds: Floats | float, rate: float = RATE
+) -> Floats:
     """Draw one window of every run, of which `seconds` were faulty, and return which of them breach any limit."""
     p95, p99 = LIMITS_S[stage]
     limits = np.array([_P50_S, p95, p99])
     faulty = np.broadcast_to(np.asarray(seconds, dtype=float), (runs,))
     cells, errors = np.zeros((runs, 4)), np.zeros(runs)
     for law, during in ((HEALTHY, WINDOW_S - faulty), (fault, faulty)):
-        means = RATE * SHARES[stage] * during[:, None] * law.cells(limits)
+        means = rate * SHARES[stage] * during[:, None] * law.cells(limits)
         drawn = rng.poisson(means)
         cells, errors = cells + drawn, errors + rng.binomial(drawn.sum(1), law.errors)
     total = cells.sum(1)
@@ -44,12 +46,12 @@ def rolled_back(seed: int, stage: int, checks: int, *, runs: int = 400) -> float
     return float(np.isfinite(ended).mean())
 
 
-def delay(seed: int, stage: int, fault: Fault, *, runs: int = 400, checks: int = 240) -> Floats:
+def delay(seed: int, stage: int, fault: Fault, *, runs: int = 400, checks: int = 240, rate: float = RATE) -> Floats:
     """Return the time to rollback, in s; the fault begins at a random moment of a window."""
     rng = np.random.default_rng(seed)
     first = rng.uniform(0, WINDOW_S, runs)
     ended = _first(
-        runs, lambda check: breaches(rng, runs, stage, fault, first if check == 1 else float(WINDOW_S)), checks
+        runs, lambda check: breaches(rng, runs, stage, fault, first if check == 1 else float(WINDOW_S), rate), checks
     )
     return np.asarray((ended - 1) * WINDOW_S + first)
 
