@@ -37,7 +37,9 @@ from canary_sdk.core.reading import (
     positive_percent,
     ratio,
     say,
+    scalar,
     string,
+    structure,
     table_of,
     whole,
 )
@@ -233,8 +235,10 @@ _VALUES: Final[Mapping[str, Reader]] = {
     FlagType.INTEGER: integer,
     FlagType.FLOAT: number,
     FlagType.STRING: string,
+    FlagType.OBJECT: structure,
 }
-_BOUNDS: Final[Mapping[str, Reader]] = {**_VALUES, FlagType.BOOLEAN: _no_bound, FlagType.STRING: _no_bound}
+_UNBOUNDED: Final = (FlagType.BOOLEAN, FlagType.STRING, FlagType.OBJECT)
+_BOUNDS: Final[Mapping[str, Reader]] = {**_VALUES, **dict.fromkeys(_UNBOUNDED, _no_bound)}
 
 
 def _iso_date(found: object) -> str:
@@ -252,6 +256,7 @@ _METADATA: Final[Mapping[str, Reader]] = {
     "tags": list_of(filled),
     "created": _iso_date,
     "expires": _iso_date,
+    "metadata": each_named(lambda _, found: scalar(found)),
 }
 _FLAG: Final[Mapping[str, Reader]] = {
     **_METADATA,
@@ -441,7 +446,8 @@ def _rule(fields: Fields) -> Rule:
 
 def _metadata(fields: Fields) -> Metadata:
     given = {each: fields[each] for each in _METADATA if each in fields}
-    return Metadata(**given | {"tags": tuple(given.get("tags", ()))})
+    custom = given.pop("metadata", {})
+    return Metadata(**given | {"tags": tuple(given.get("tags", ()))}, custom=custom)
 
 
 # --- segments ---

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     Condition = Mapping[str, Any]
 
-Value = bool | int | float | str
-"""What a flag can answer."""
+Value = bool | int | float | str | dict[str, Any] | list[Any]
+"""What a flag can answer. A table or list is shared by all who are answered, and is not to be changed."""
 
 BASELINE: Final = "baseline"
 CANDIDATE: Final = "candidate"
@@ -36,6 +36,7 @@ class FlagType(StrEnum):
     INTEGER = "integer"
     FLOAT = "float"
     STRING = "string"
+    OBJECT = "object"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +71,14 @@ class Prerequisite:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What people want to know of a flag; no answer depends on it. Dates are ISO 8601."""
+    """What people want to know of a flag; no answer depends on it. Dates are ISO 8601, `custom` is their own."""
 
     description: str = ""
     owner: str = ""
     tags: tuple[str, ...] = ()
     created: str = ""
     expires: str = ""
+    custom: Mapping[str, bool | float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class Flag:
     rules: tuple[Rule, ...] = ()
     prerequisites: tuple[Prerequisite, ...] = ()
     plan: Plan | str | None = None
-    metadata: Metadata = Metadata()
+    metadata: Metadata = field(default_factory=Metadata)
     overridden: tuple[str, ...] = ()
 
     @property
@@ -129,6 +131,13 @@ class Flag:
         """The variants that the rollout hands out."""
         name = SWITCH[bool(self.candidate)] if self.type is FlagType.BOOLEAN else CANDIDATE
         return self.variants or (Variant(name, self.candidate),)
+
+    @property
+    def is_static(self) -> bool:
+        """Whether everybody is answered the same, whoever asks."""
+        if self.targets or self.rules or self.prerequisites:
+            return False
+        return not self.rollout or (self.rollout == 100 and len(self.candidates) == 1)
 
     @property
     def values(self) -> dict[str, Value]:

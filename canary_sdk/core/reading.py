@@ -270,6 +270,36 @@ def _unknown(name: str, known: list[str], _: object) -> None:
     raise ValueError(f"unknown key, expected {either(known)}{hint(name, known)}")
 
 
+DEEPEST: Final = 20
+"""How many tables and lists may stand in each other in the value of a flag."""
+
+
+def structure(found: object) -> Any:
+    """Read a table or a list of plain data, as deep as `DEEPEST`."""
+    if not isinstance(found, Mapping | list | tuple):
+        raise ValueError(f"found {say(found)}, expected a table or a list")  # noqa: TRY004 - as all mistakes
+    return _plain(found, DEEPEST)
+
+
+def _plain(found: object, deeper: int) -> Any:
+    if not deeper:
+        raise ValueError(f"found more than {DEEPEST} tables and lists in each other, expected fewer")
+    if isinstance(found, Mapping):
+        return {string(each): _plain(value, deeper - 1) for each, value in found.items()}
+    if isinstance(found, list | tuple):
+        return [_plain(each, deeper - 1) for each in found]
+    return scalar(found)
+
+
+def scalar(found: object) -> bool | float | str:
+    """Read a boolean, a number or a string."""
+    if isinstance(found, str):
+        return string(found)
+    if isinstance(found, bool) or is_number(found):
+        return found  # type: ignore[return-value] # a number is one of these
+    raise ValueError(f"found {say(found)}, expected a boolean, a number or a string")
+
+
 # --- words ---
 
 

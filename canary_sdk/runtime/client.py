@@ -17,8 +17,9 @@ import weakref
 from collections import deque
 from contextlib import suppress
 from contextvars import ContextVar
+from copy import deepcopy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Literal, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, cast
 
 from mmh3 import hash as hash_of
 
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-V = TypeVar("V", bool, int, float, str)
+V = TypeVar("V", bool, int, float, str, dict[str, Any], list[Any])
 
 POLL_S: Final = 1.0
 """How often the store's version is looked at."""
@@ -176,11 +177,11 @@ class Canary(Control):
 
         That is: the flag is not known, its evaluation failed, or its value is of another type than `default`.
         """
-        value = None
+        value: Any = None
         with suppress(Exception):
             value = self.evaluate(flag_key, context).value
         if type(value) is type(default):
-            return value
+            return deepcopy(value) if isinstance(value, dict | list) else value  # type: ignore[no-any-return]
         if value is not None:
             self.failures.note(
                 (

@@ -210,8 +210,8 @@ def test_fields_are_copied() -> None:
 # --- mistakes ---
 
 FLAG_KEYS: Final = (
-    "bucketing, candidate, created, default, description, enabled, environments, expires, maximum, minimum, order, "
-    "owner, plan, prerequisites, rollout, rules, salt, slos, soft, tags, targets, type or variants"
+    "bucketing, candidate, created, default, description, enabled, environments, expires, maximum, metadata, minimum, "
+    "order, owner, plan, prerequisites, rollout, rules, salt, slos, soft, tags, targets, type or variants"
 )
 PERCENT: Final = "expected a percentage from 0 to 100 with at most three decimals: 5, 0.125 or '5%'"
 DURATION: Final = (
@@ -278,10 +278,30 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
     ("[flags.a]\ndescription = 5", ["flags.a.description: found 5, expected a string"]),
     (
         "[flags.a]\ntype = 'bool'",
-        ["flags.a.type: found 'bool', expected boolean, integer, float or string; did you mean 'boolean'?"],
+        ["flags.a.type: found 'bool', expected boolean, integer, float, string or object; did you mean 'boolean'?"],
     ),
-    ("[flags.a]\ntype = 5", ["flags.a.type: found 5, expected boolean, integer, float or string"]),
-    ("[flags.a]\ntype = ['x']", ["flags.a.type: found a list, expected boolean, integer, float or string"]),
+    ("[flags.a]\ntype = 'object'", ["flags.a.default: found nothing, expected the object that is the baseline"]),
+    (
+        "[flags.a]\ntype = 'object'\ndefault = 'x'\nminimum = 1",
+        [
+            "flags.a.default: found 'x', expected a table or a list",
+            "flags.a.minimum: found 1, expected no bound: only integer and float flags have one",
+        ],
+    ),
+    (
+        "[flags.a]\ntype = 'object'\ndefault = {x = {y = [1, 2026-01-31]}}",
+        ["flags.a.default: found a date, expected a boolean, a number or a string"],
+    ),
+    (
+        "[flags.a]\ntype = 'object'\ndefault = " + "[" * 21 + "]" * 21,
+        ["flags.a.default: found more than 20 tables and lists in each other, expected fewer"],
+    ),
+    (
+        "[flags.a.metadata]\nticket = 'SHOP-7'\nlinks = []",
+        ["flags.a.metadata.links: found a list, expected a boolean, a number or a string"],
+    ),
+    ("[flags.a]\ntype = 5", ["flags.a.type: found 5, expected boolean, integer, float, string or object"]),
+    ("[flags.a]\ntype = ['x']", ["flags.a.type: found a list, expected boolean, integer, float, string or object"]),
     ("[flags.a]\nenabled = 'yes'", ["flags.a.enabled: found 'yes', expected true or false"]),
     ("[flags.a]\nenabled = 1", ["flags.a.enabled: found 1, expected true or false"]),
     ("[flags.a]\nsalt = ''", ["flags.a.salt: found an empty string, expected some text; leave it out to do without"]),
@@ -377,8 +397,8 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
         [
             (
                 "flags.a.environments.s.environments: unknown key, expected bucketing, candidate, created, default, "
-                "description, enabled, expires, maximum, minimum, order, owner, plan, prerequisites, rollout, rules, "
-                "salt, slos, soft, tags, targets or variants"
+                "description, enabled, expires, maximum, metadata, minimum, order, owner, plan, prerequisites, "
+                "rollout, rules, salt, slos, soft, tags, targets or variants"
             )
         ],
     ),

@@ -48,12 +48,27 @@ FLAGS: dict[str, dict[str, Any]] = {
     "page-size": {"type": "integer", "default": 20, "candidate": 50, "rollout": 100},
     "ratio": {"type": "float", "default": 0.25, "candidate": 0.75, "rollout": 100},
     "colour": {"type": "string", "default": "grey", "candidate": "blue", "rollout": 100},
+    "layout": {
+        "type": "object",
+        "default": {},
+        "candidate": {"title": "Pictures", "rows": [1, 2.5, True]},
+        "rollout": 100,
+    },
+    "empty": {"type": "object", "default": []},
+    "shades": {
+        "type": "string",
+        "default": "",
+        "variants": {"blue": {"value": "b"}, "green": {"value": "g"}},
+        "rollout": 100,
+        "metadata": {"ticket": "SHOP-7", "tier": 2, "share": 0.5, "public": True, "environment": "hidden"},
+    },
 }
 KINDS: dict[str, tuple[str, Any]] = {
     "boolean": ("everybody", True),
     "string": ("colour", "blue"),
     "integer": ("page-size", 50),
     "float": ("ratio", 0.75),
+    "object": ("layout", {"title": "Pictures", "rows": [1, 2.5, True]}),
 }
 DEFAULTS: dict[str, Any] = {"boolean": False, "string": "mine", "integer": -1, "float": -1.0, "object": {"mine": True}}
 ON, OFF = EvaluationContext("user-0"), EvaluationContext("user-1")
@@ -104,7 +119,7 @@ def test_every_type_is_answered(client: OpenFeatureClient, kind: str) -> None:
     """Value and details, synchronously and asynchronously, with the type that was asked for."""
     flag_key, value = KINDS[kind]
     details = ask(client, kind, flag_key, ON)
-    assert (details.value, details.reason, details.error_code, details.error_message) == (value, "SPLIT", None, None)
+    assert (details.value, details.reason, details.error_code, details.error_message) == (value, "STATIC", None, None)
     assert type(details.value) is type(value)
     assert getattr(client, f"get_{kind}_value")(flag_key, DEFAULTS[kind], ON) == value
     assert asyncio.run(getattr(client, f"get_{kind}_value_async")(flag_key, DEFAULTS[kind], ON)) == value
@@ -119,7 +134,7 @@ def test_answers_are_those_of_the_canary(client: OpenFeatureClient, canary: Cana
 
 
 def test_an_integer_is_a_float_and_nothing_else_is_another_type(client: OpenFeatureClient) -> None:
-    """Every other pair is a type mismatch, answered with the caller's default; and no flag is an object."""
+    """Every other pair is a type mismatch, answered with the caller's default."""
     for asked, default in DEFAULTS.items():
         for kind, (flag_key, value) in KINDS.items():
             details = ask(client, asked, flag_key, ON)
@@ -148,8 +163,10 @@ def test_asynchronous_evaluation_never_suspends(canary: Canary, client: OpenFeat
     ("flag_key", "context", "reason", "own"),
     [
         ("checkout", ON, "SPLIT", "SPLIT"),
-        ("everybody", ON, "SPLIT", "SPLIT"),
-        ("nobody", ON, "DEFAULT", "DEFAULT"),
+        ("everybody", ON, "STATIC", "SPLIT"),
+        ("nobody", ON, "STATIC", "DEFAULT"),
+        ("nobody", None, "STATIC", "DEFAULT"),
+        ("swiss", EvaluationContext("v", {"country": "DE"}), "DEFAULT", "DEFAULT"),
         ("checkout", None, "DEFAULT", "DEFAULT"),
         ("needy", ON, "DEFAULT", "PREREQUISITE_FAILED"),
         ("disabled", ON, "DISABLED", "DISABLED"),
@@ -168,6 +185,34 @@ def test_reasons(
     stale = ask(client, "boolean", flag_key, context)
     assert (stale.reason, stale.flag_metadata["reason"]) == ("STALE", own)
     assert (stale.value, stale.variant) == (details.value, details.variant)
+
+
+def test_a_draw_among_variants_is_no_static_answer(client: OpenFeatureClient) -> None:
+    """Though everybody is in; and what its people say of a flag is in the metadata, but never over what we say."""
+    details = ask(client, "string", "shades", ON)
+    assert (details.reason, details.variant in {"blue", "green"}) == ("SPLIT", True)
+    told = details.flag_metadata
+    assert (told["ticket"], told["tier"], told["share"], told["public"]) == ("SHOP-7", 2, 0.5, True)
+    assert told["environment"] == "test"
+
+
+def test_a_flag_that_is_switched_off_leaves_it_to_the_caller(client: OpenFeatureClient) -> None:
+    """The specification wants the caller's default for it, and no variant."""
+    for mine in (True, False):
+        details = client.get_boolean_details("disabled", mine, ON)
+        assert (details.value, details.variant, details.reason, details.error_code) == (mine, None, "DISABLED", None)
+
+
+def test_an_object_is_the_callers_to_change(client: OpenFeatureClient, canary: Canary) -> None:
+    """Nobody else gets what one caller made of it; an empty one is a value like any other."""
+    for _ in range(2):
+        value: Any = client.get_object_value("layout", {}, ON)
+        assert value == {"title": "Pictures", "rows": [1, 2.5, True]}
+        value["rows"].append("mine")
+        own = canary.value("layout", "user-0", default={})
+        assert own == {"title": "Pictures", "rows": [1, 2.5, True]}
+        own.clear()
+    assert client.get_object_value("empty", {"mine": 1}, ON) == []
 
 
 def test_without_a_key_a_percentage_gives_the_flags_default(client: OpenFeatureClient) -> None:
@@ -362,7 +407,7 @@ def test_the_hooks_of_others_run(client: OpenFeatureClient) -> None:
     client.get_boolean_value("everybody", False, ON)
     client.get_boolean_value("unheard-of", False, ON)
     assert diary.stages == [
-        *("before canary", "after on", "finally SPLIT"),
+        *("before canary", "after on", "finally STATIC"),
         *("before canary", "error FlagNotFoundError", "finally ERROR"),
     ]
 
@@ -422,7 +467,7 @@ def test_a_store_that_goes_away_makes_the_provider_stale(
     canary.tick()
     assert back.get(timeout=10).message
     assert client.get_provider_status() is ProviderStatus.READY
-    assert client.get_boolean_details("everybody", False, ON).reason == "SPLIT"
+    assert client.get_boolean_details("everybody", False, ON).reason == "STATIC"
 
 
 def test_a_store_that_was_never_there_is_an_error_until_it_is(

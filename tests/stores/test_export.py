@@ -27,16 +27,18 @@ FILLED: Final = TEXT.filter(str.strip)
 NAMES: Final = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True)
 FLOATS: Final = st.floats(allow_nan=False, allow_infinity=False)
 PERCENTS: Final = st.integers(0, 100_000).map(lambda thousandths: thousandths / 1_000)
+SCALARS: Final = TEXT | st.booleans() | st.integers(-9, 9) | FLOATS
 VALUES: Final[dict[str, st.SearchStrategy[Any]]] = {
     "boolean": st.booleans(),
     "integer": st.integers(-(2**63), 2**63 - 1),
     "float": FLOATS | st.integers(-9, 9),
     "string": TEXT,
+    "object": st.recursive(
+        SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2)
+    ).filter(lambda found: isinstance(found, dict | list)),
 }
-SERVED: Final = {"boolean": ["on", "off"], "integer": [], "float": [], "string": []}
+SERVED: Final = {"boolean": ["on", "off"], "integer": [], "float": [], "string": [], "object": []}
 SEGMENTS: Final = ["staff", "eu.west-1"]
-
-SCALARS: Final = TEXT | st.booleans() | st.integers(-9, 9) | FLOATS
 TESTS: Final = st.one_of(
     st.fixed_dictionaries({"attribute": FILLED, "equals": SCALARS}),
     st.fixed_dictionaries({"attribute": FILLED, "in": st.lists(TEXT, min_size=1, max_size=3, unique=True)}),

@@ -39,7 +39,13 @@ REASONS: Final[Mapping[Reason, Told]] = MappingProxyType(
 """OpenFeature's reason for each of ours; ours is in the metadata, because two of these say less."""
 
 TYPES: Final[Mapping[FlagType, tuple[type, ...]]] = MappingProxyType(
-    {FlagType.BOOLEAN: (bool,), FlagType.INTEGER: (int, float), FlagType.FLOAT: (float,), FlagType.STRING: (str,)}
+    {
+        FlagType.BOOLEAN: (bool,),
+        FlagType.INTEGER: (int, float),
+        FlagType.FLOAT: (float,),
+        FlagType.STRING: (str,),
+        FlagType.OBJECT: (object,),
+    }
 )
 """What a flag may be asked for as: its own type, and every integer is a float."""
 

@@ -10,6 +10,7 @@ Threads: any.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from openfeature.exception import ErrorCode, ProviderNotReadyError
@@ -37,11 +38,13 @@ if TYPE_CHECKING:
     from openfeature.flag_evaluation import FlagValueType
 
     from canary_sdk.core.events import Event
+    from canary_sdk.core.flags import Flag
     from canary_sdk.runtime.client import Canary
 
 T = TypeVar("T")
 
 NAME: Final = "canary"
+_BY_SHARE: Final = (Reason.SPLIT, Reason.DEFAULT)
 
 
 class CanaryProvider(AbstractProvider):
@@ -118,7 +121,7 @@ class CanaryProvider(AbstractProvider):
         default_value: Sequence[FlagValueType] | Mapping[str, FlagValueType],
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[Sequence[FlagValueType] | Mapping[str, FlagValueType]]:
-        """Answer a type mismatch: no flag of ours is an object."""
+        """Answer an object flag, with a copy of its value."""
         return self._resolve(flag_key, object, default_value, evaluation_context)
 
     def _resolve(
@@ -135,26 +138,32 @@ class CanaryProvider(AbstractProvider):
             key: object = None if context is None else context.targeting_key
             if not isinstance(key, str | None):
                 return failure(default, ErrorCode.INVALID_CONTEXT, "the targeting key is no str")
-            return self._answer(flag_key, asked, default, context)
+            return self._answer(flag, asked, default, context)
         except Exception as error:  # noqa: BLE001 - never raises into the application
             self._canary.failures.note((f"resolving {flag_key}", error, "The caller's default was served"))
             return failure(default, ErrorCode.GENERAL, repr(error))
 
     def _unknown(self, flag_key: str, default: T) -> FlagResolutionDetails[T]:
         if self._is_ready:
-            return failure(default, ErrorCode.FLAG_NOT_FOUND, f"there is no flag {flag_key!r}")
+            return failure(default, ErrorCode.FLAG_NOT_FOUND, f"flag {flag_key} not found")
         return failure(default, ErrorCode.PROVIDER_NOT_READY, "the store was not read yet")
 
     def _answer(
-        self, flag_key: str, asked: type[Any], default: T, context: EvaluationContext | None
+        self, flag: Flag, asked: type[Any], default: T, context: EvaluationContext | None
     ) -> FlagResolutionDetails[T]:
-        canary = self._canary
+        canary, flag_key = self._canary, flag.key
         evaluation = canary.evaluate(flag_key, subject_of(context))
         value, reason = fitting(evaluation.value, asked), evaluation.reason
+        if asked is object:  # what is served is shared, and callers may change what they get
+            value = deepcopy(value)
         if reason is Reason.ERROR or value is None:
             return failure(default, ErrorCode.GENERAL, f"evaluating {flag_key} failed: see status().failures")
-        metadata = metadata_of(evaluation, canary.environment, canary.version)
-        told = REASONS[reason]
+        metadata = {**flag.metadata.custom, **metadata_of(evaluation, canary.environment, canary.version)}
+        if reason is Reason.DISABLED:  # the specification wants the caller's default, which is of no variant
+            return FlagResolutionDetails(
+                default, None, None, Told.STALE if canary.stale else Told.DISABLED, None, metadata
+            )
+        told = Told.STATIC if reason in _BY_SHARE and flag.is_static else REASONS[reason]
         if reason is Reason.TRIPPED:
             metadata |= held_by(canary.breaker(flag_key))
         elif canary.stale:
