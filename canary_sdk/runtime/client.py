@@ -180,8 +180,10 @@ class Canary(Control):
         value: Any = None
         with suppress(Exception):
             value = self.evaluate(flag_key, context).value
+        if isinstance(value, dict | list):  # what is served is shared, and callers may change what they get
+            value = deepcopy(value)
         if type(value) is type(default):
-            return deepcopy(value) if isinstance(value, dict | list) else value  # type: ignore[no-any-return]
+            return value
         if value is not None:
             self.failures.note(
                 (
