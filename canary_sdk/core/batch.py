@@ -56,11 +56,13 @@ class Side:
         return Side(cells, self.units + other.units, self.errors + other.errors)
 
     def __sub__(self, part: Side) -> Side:
-        """Return what is left without `part`."""
-        cells = tuple(
-            tuple(whole - some for whole, some in zip(*stratum, strict=True))
-            for stratum in zip(self.cells, part.cells, strict=True)
-        )
+        """Return what is left without `part`, which has no cells if there was nothing in it."""
+        cells = self.cells
+        if part.cells:
+            cells = tuple(
+                tuple(whole - some for whole, some in zip(*stratum, strict=True))
+                for stratum in zip(self.cells, part.cells, strict=True)
+            )
         return Side(cells, self.units - part.units, self.errors - part.errors)
 
 

@@ -34,3 +34,9 @@ def test_the_self_test_leaves_the_candidate_out() -> None:
     """A part of the baseline plays the candidate against its rest, and nobody else is in it."""
     batch = Batch(seconds=0.5, candidate=PART, baseline=WHOLE, requests=99, newcomers=(1, 2), pseudo=PART)
     assert batch.self_test == Batch(seconds=0.5, candidate=PART, baseline=WHOLE - PART)
+
+
+def test_nothing_is_a_part_of_anything() -> None:
+    """A second in which nobody played the candidate leaves the baseline as it is."""
+    batch = Batch(seconds=0.5, candidate=WHOLE, baseline=WHOLE, pseudo=Side())
+    assert batch.self_test == Batch(seconds=0.5, baseline=WHOLE)
