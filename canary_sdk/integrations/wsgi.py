@@ -116,8 +116,10 @@ class CanaryMiddleware:
             write = start_response(status, headers) if exc_info is None else start_response(status, headers, exc_info)
             try:
                 unit.status = STATUSES.get(status) or int(status[:3])
-                if "werkzeug.request" in environ and environ["werkzeug.request"].url_rule is not None:
-                    unit.route = self._routes.label(environ["werkzeug.request"].url_rule, environ)
+                if "werkzeug.request" in environ:
+                    rule = getattr(environ["werkzeug.request"], "url_rule", None)
+                    if rule is not None:
+                        unit.route = self._routes.label(rule, environ)
             except Exception as error:  # noqa: BLE001 - ours never reaches the host
                 self._failures.note(("reading the start of a response", error, UNMEASURED))
             return write

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from fastapi import APIRouter, FastAPI
@@ -11,6 +11,8 @@ from flask import Flask
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Host, Mount, Route
+from werkzeug.wrappers import Request as WerkzeugRequest
+from werkzeug.wrappers import Response as WerkzeugResponse
 
 from canary_sdk.integrations import asgi, wsgi
 from canary_sdk.integrations.routes import OTHER, Routes, asgi_template, flask_template
@@ -24,6 +26,15 @@ if TYPE_CHECKING:
 
     from canary_sdk import Canary
     from tests.integrations.driver import App
+
+
+ENVIRON: Final = {
+    "REQUEST_METHOD": "GET",
+    "PATH_INFO": "/",
+    "SERVER_NAME": "test",
+    "SERVER_PORT": "80",
+    "wsgi.url_scheme": "http",
+}
 
 
 async def page(_: Request) -> Response:
@@ -117,16 +128,23 @@ def test_flask_leaves_its_url_rule(canary: Canary, path: str, route: str | None)
     """It is read while Flask still has it, when the response starts."""
     app = Flask(__name__)
     app.add_url_rule("/users/<int:number>", view_func=str)
-    environ = {
-        "REQUEST_METHOD": "GET",
-        "PATH_INFO": path,
-        "SERVER_NAME": "test",
-        "SERVER_PORT": "80",
-        "wsgi.url_scheme": "http",
-    }
-    body: Any = wsgi.CanaryMiddleware(app, canary=canary)(environ, lambda *_: lambda _: None)
+    body: Any = wsgi.CanaryMiddleware(app, canary=canary)({**ENVIRON, "PATH_INFO": path}, lambda *_: lambda _: None)
     body.close()
     assert measured(canary).route == route
+
+
+def test_werkzeug_alone_has_no_template(canary: Canary) -> None:
+    """A request of Werkzeug's that no router of Flask has seen is measured without a name, and nothing has failed."""
+
+    @WerkzeugRequest.application
+    def app(_: WerkzeugRequest) -> WerkzeugResponse:
+        return WerkzeugResponse("hello", status=503)
+
+    body: Any = wsgi.CanaryMiddleware(app, canary=canary)(dict(ENVIRON), lambda *_: lambda _: None)
+    body.close()
+    unit = measured(canary)
+    assert (unit.route, unit.status) == (None, 503)
+    assert not canary.status().failures
 
 
 def test_a_route_that_stands_in_no_tree_is_told_by_its_own_path() -> None:
