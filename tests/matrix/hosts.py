@@ -39,8 +39,8 @@ class Row:
     """A server. Its `command` may say {port}; `needs` are the modules that have to be there.
 
     `early` lets the application evaluate a flag while it is imported, which is before the fork where a server loads it
-    first. `touch` is a file whose change makes it
-    reload. `optional` is what does not come as a wheel, and may be missing in CI.
+    first. `recycled` workers leave after a hundred requests each. `touch` is a file whose change makes it reload.
+    `optional` is what does not come as a wheel, and may be missing in CI.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Row:
     workers: int = 2
     paths: tuple[str, ...] = ("/",)
     early: bool = False
+    recycled: bool = False
     touch: str = ""
     optional: bool = False
 
@@ -67,11 +68,13 @@ def _gunicorn(kind: str, *more: str, application: str = "plain:application", ear
         needs={"gevent": "gevent", "uvicorn.workers.UvicornWorker": "uvicorn"}.get(kind, "gunicorn"),
         paths=("/",) if application.startswith("plain") else ("/", "/pool", "/to_thread"),
         early=early,
+        recycled="--max-requests" in more,
     )
 
 
 _ASYNC: Final[dict[str, Any]] = {"paths": ("/", "/pool", "/to_thread")}
 _PRELOAD: Final = "--preload"
+_RECYCLED: Final = ("--max-requests", "100")
 _KINDS: Final[dict[str, dict[str, Any]]] = {
     "sync": {},
     "gthread": {},
@@ -86,6 +89,9 @@ def _gunicorns() -> Iterator[Row]:
         more = ("--threads", "4") if kind == "gthread" else ()
         yield _gunicorn(kind, *more, **given)
         yield _gunicorn(kind, _PRELOAD, *more, early=True, **given)
+    for kind in ("sync", "gthread", "uvicorn.workers.UvicornWorker"):
+        yield _gunicorn(kind, *_RECYCLED, **_KINDS[kind])
+        yield _gunicorn(kind, _PRELOAD, *_RECYCLED, early=True, **_KINDS[kind])
 
 
 _UVICORN: Final = ("uvicorn", "star:application", "--port", "{port}", "--log-level", "warning")
@@ -112,8 +118,16 @@ ROWS: Final = (
     Row("uvicorn", _python(*_UVICORN, "--loop", "asyncio"), "uvicorn", workers=1, **_ASYNC),
     Row("uvicorn uvloop", _python(*_UVICORN, "--loop", "uvloop"), "uvloop", workers=1, **_ASYNC),
     Row("uvicorn workers", _python(*_UVICORN, "--workers", "2"), "uvicorn", **_ASYNC),
+    Row(
+        "uvicorn workers recycled",
+        _python(*_UVICORN, "--workers", "2", "--limit-max-requests", "100"),
+        "uvicorn",
+        recycled=True,
+        **_ASYNC,
+    ),
     Row("uvicorn reload", _python(*_UVICORN, "--reload"), "uvicorn", workers=1, touch="star.py", **_ASYNC),
     Row("hypercorn", _python(*_HYPERCORN, "star:application"), "hypercorn", **_ASYNC),
+    Row("hypercorn recycled", _python(*_HYPERCORN, "--max-requests", "100", "star:application"), "hypercorn", **_ASYNC),
     Row("granian asgi", _python(*_GRANIAN, "--interface", "asgi", "star:application"), "granian", **_ASYNC),
     Row(
         "granian asgi threads",
@@ -131,6 +145,21 @@ ROWS: Final = (
         _python("waitress", "--listen=127.0.0.1:{port}", "--threads=4", "plain:application"),
         "waitress",
         workers=1,
+    ),
+    Row(
+        "django runserver",
+        (sys.executable, "djangoed.py", "runserver", "127.0.0.1:{port}"),
+        "django",
+        workers=1,
+        touch="djangoed.py",
+    ),
+    Row("uwsgi", (*_UWSGI, "--enable-threads"), "uwsgidecorators", optional=True),
+    Row(
+        "uwsgi early",
+        (*_UWSGI, "--enable-threads", "--py-call-uwsgi-fork-hooks"),
+        "uwsgidecorators",
+        early=True,
+        optional=True,
     ),
     Row("uwsgi lazy", (*_UWSGI, "--enable-threads", "--lazy-apps"), "uwsgidecorators", optional=True),
     Row("multiprocessing fork", (sys.executable, "processes.py", "fork", "{port}"), "canary_sdk", early=True),
@@ -190,8 +219,19 @@ class Hosted:
         self.process.wait()
 
     def ask(self, path: str, key: str) -> tuple[int, bool, bool]:
-        """Send one request; return who answered, whether the candidate did, and whether it failed."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as client:
+        """Send one request; return who answered, whether the candidate did, and whether it failed.
+
+        A worker that leaves may reset what it has not begun to answer; then it is asked again.
+        """
+        while True:
+            try:
+                return self._ask(path, key)
+            except ConnectionResetError:
+                if not self.row.recycled:
+                    raise
+
+    def _ask(self, path: str, key: str) -> tuple[int, bool, bool]:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=READY_S)) as client:
             client.request("GET", f"{path}?{key}", headers={"connection": "close"})
             response = client.getresponse()
             pid, served = json.loads(response.read())
