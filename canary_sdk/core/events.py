@@ -85,6 +85,18 @@ class StoreRegained(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessForked(Event):
+    """This process was forked from one that had evaluated flags; told by the child, at its first use."""
+
+    parent: int
+
+    @property
+    def sentence(self) -> str:
+        """Say that nothing is shared with the parent but the arena's file."""
+        return f"forked from process {self.parent}: begun anew, with a thread, connections and counters of its own"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictReached(FlagEvent):
     """One interval of a flag was judged; `breaches` is how many blaming breaches have now followed each other."""
 

@@ -83,7 +83,7 @@ class Arena:
         self.private_reason = ""
         self.refused: Counter[str] = Counter()
         self._clock = clock
-        self._pid = os.getpid()
+        self.owner = os.getpid()
         self._fd: int | None = None
         self._segment: Segment | None = None
         self._arms: dict[str, Arm] = {}
@@ -184,7 +184,7 @@ class Arena:
         The counters of a new arena start anew: its owner asks again for slots and arms, and starts new windows. Who
         beats has a segment, if there is one left: so nobody who looks into the file loses it to others who leave.
         """
-        if self._pid != os.getpid():
+        if self.owner != os.getpid():
             return False
         if self._segment is not None and not self._segment.is_ours:
             self._leave_segment()

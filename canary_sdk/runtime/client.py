@@ -29,7 +29,7 @@ from canary_sdk.core.breaker import AutoRollback
 from canary_sdk.core.compiled import compile_flag
 from canary_sdk.core.conditions import compile_segments
 from canary_sdk.core.evaluation import NO_ATTRIBUTES, Evaluation, EvaluationContext, Reason
-from canary_sdk.core.events import FlagsChanged, StoreLost, StoreRegained
+from canary_sdk.core.events import FlagsChanged, ProcessForked, StoreLost, StoreRegained
 from canary_sdk.core.flags import held_back
 from canary_sdk.core.references import segments_of
 from canary_sdk.core.rollout import led_by
@@ -40,6 +40,7 @@ from canary_sdk.runtime.control import Control
 from canary_sdk.runtime.controller import Controller, identify, trip_of
 from canary_sdk.runtime.failures import Failures
 from canary_sdk.runtime.guard import Guard
+from canary_sdk.runtime.lifetimes import hear_of_forks, hear_of_the_end
 from canary_sdk.runtime.monitor import Monitor
 from canary_sdk.runtime.scope import Scope, Units
 from canary_sdk.runtime.status import Status
@@ -463,6 +464,7 @@ class Canary(Control):
             if not self._is_awake:
                 if self._inherited is not None:
                     self._inherited.close()  # the copies of a parent's files; what they lock stays the parent's
+                    self._events.append(ProcessForked(at=self._clock.wall(), parent=self._inherited.owner))
                 self._arena = self._open_arena()
                 self._arena.heartbeat()  # from now on nobody who leaves takes the file along
                 self._guard = Guard(self._arena.guard, self._arena.flag_slot)
@@ -472,9 +474,15 @@ class Canary(Control):
                 self._contained(self._load)
                 self._watch_store()
                 self._is_awake = True
+                self._contained(self._hear)
                 self.units.warm_up()
                 self._start_ticker()
         return self._table
+
+    def _hear(self) -> None:
+        if unheard := hear_of_forks():
+            self.failures.note(unheard)
+        hear_of_the_end(_close_all)
 
     def _renew_arena(self) -> None:
         """Go on in a new arena when the old one's file is gone; its windows start anew, what is off stays off."""
@@ -709,7 +717,7 @@ def _cool_children() -> None:
         canary._cool_down()  # noqa: SLF001 - this module's own class
 
 
-def _close_all() -> None:
+def _close_all(**_: object) -> None:
     for canary in list(_LIVE):
         canary.close()
 

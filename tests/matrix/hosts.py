@@ -153,9 +153,9 @@ ROWS: Final = (
         workers=1,
         touch="djangoed.py",
     ),
-    Row("uwsgi", (*_UWSGI, "--enable-threads"), "uwsgidecorators", optional=True),
+    Row("uwsgi", (*_UWSGI, "--enable-threads"), "uwsgidecorators", early=True, optional=True),
     Row(
-        "uwsgi early",
+        "uwsgi fork hooks",
         (*_UWSGI, "--enable-threads", "--py-call-uwsgi-fork-hooks"),
         "uwsgidecorators",
         early=True,

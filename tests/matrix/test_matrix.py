@@ -53,6 +53,7 @@ class Onlooker:
         self.operator: Canary = connect(self.url, background=False)
         self.operator.apply(CONFIG)
         self.arena = Arena(default_path(f"sqlite:{os.path.realpath(folder)}/canary.db", "production"))
+        assert self.arena.heartbeat()
 
     @property
     def arms(self) -> list[Arm]:
@@ -62,7 +63,7 @@ class Onlooker:
     @property
     def counted(self) -> int:
         """How many requests all workers have counted together."""
-        self.arena.heartbeat()
+        assert self.arena.heartbeat()
         return sum(self.arena.read(arm).requests + self.arena.read(arm).aborted for arm in self.arms)
 
     @property

@@ -17,6 +17,7 @@ from canary_sdk.core.events import (
     FlagsChanged,
     FlagTripped,
     IncidentSuspected,
+    ProcessForked,
     ServiceRecovered,
     StoreLost,
     StoreRegained,
@@ -391,6 +392,33 @@ def test_a_forked_child_starts_by_itself(tmp_path: Path) -> None:
         os.waitpid(child, 0)
         assert os.read(reading, 100) == b"(True, True, False)"
         assert parent._arena.lease.take()
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_forked_child_says_once_that_it_has_begun_anew(tmp_path: Path) -> None:
+    """With whose child it is; a child of a process that had evaluated nothing has nothing to say."""
+    with connect(f"sqlite:///{tmp_path}/canary.db", background=False) as parent:
+        sink = Told()
+        parent.subscribe(sink)
+        reading, writing = os.pipe()
+
+        def said_in_a_child() -> bytes:
+            if not (child := os.fork()):
+                with contextlib.suppress(BaseException):
+                    for _ in range(3):
+                        parent.is_enabled("checkout", "u")
+                        parent.tick()
+                    forked = [event.sentence.partition(":")[0] for event in sink.of(ProcessForked)]
+                    os.write(writing, repr(forked).encode())
+                os._exit(0)
+            os.waitpid(child, 0)
+            return os.read(reading, 200)
+
+        assert said_in_a_child() == b"[]"
+        parent.tick()
+        assert said_in_a_child() == f"['forked from process {os.getpid()}']".encode()
+        assert not sink.of(ProcessForked)
         os.close(reading)
         os.close(writing)
 

@@ -86,6 +86,7 @@ class TestMessages:
         [
             events.VerdictReached(flag_key="search", at=AT, verdict=VERDICT, breaches=0),
             events.FlagsChanged(at=AT, version=3, flag_keys=("search",)),
+            events.ProcessForked(at=AT, parent=7),
         ],
     )
     def test_what_is_no_transition_is_not_told(self, event: Event) -> None:
@@ -93,9 +94,9 @@ class TestMessages:
         assert message_of(event, "m1", "production", "host-7") is None
 
     def test_every_event_has_been_thought_of(self) -> None:
-        """A new kind of event is told, unless it is one of the two that are not."""
+        """A new kind of event is told, unless it is one of the three that are not."""
         kinds = {each for each in vars(events).values() if isinstance(each, type) and issubclass(each, events.Event)}
-        quiet = {events.Event, events.FlagEvent, events.VerdictReached, events.FlagsChanged}
+        quiet = {events.Event, events.FlagEvent, events.VerdictReached, events.FlagsChanged, events.ProcessForked}
         assert kinds - quiet == message._TOLD
 
     def test_an_incident_ends_by_the_name_by_which_it_began(self) -> None:
