@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from canary_sdk.apps.flags import flags
+from canary_sdk.apps.housekeeping import generate
 from canary_sdk.apps.notify import notify
 from canary_sdk.apps.operate import kill, release, reset, status
 from canary_sdk.apps.report import report
@@ -35,7 +36,7 @@ def canary() -> None:
     """Release a feature to a share of your users, and take it back by itself."""
 
 
-for verb in (flags, kill, notify, release, report, reset, rollout, status):
+for verb in (flags, generate, kill, notify, release, report, reset, rollout, status):
     canary.add_command(verb)
 
 
