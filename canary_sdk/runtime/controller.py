@@ -255,7 +255,7 @@ def _looked_at(memory: _Memory, sight: _Sight) -> Iterable[Record]:
         "stage": sight.state.stage,
     }
     yield Interval(**names, candidate=look.candidate, baseline=look.baseline, total=look.total)
-    yield Judged(**names, verdict=look.verdict, breaches=look.breaches)
+    yield Judged(**names, verdict=look.verdict, breaches=look.breaches, weighed=look.weighed)
 
 
 def local_minutes(zones: Iterable[str], at: float) -> dict[str, int]:

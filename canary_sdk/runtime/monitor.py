@@ -17,6 +17,7 @@ from canary_sdk.core.decision import Action
 from canary_sdk.core.evaluation import Role
 from canary_sdk.core.events import HoldAdvised, HoldLifted
 from canary_sdk.core.grounds import Judgement, standing_of
+from canary_sdk.core.journal import Weighed
 from canary_sdk.core.judge import Arms, judge
 from canary_sdk.core.plan import Plan
 from canary_sdk.core.release import release_of
@@ -71,6 +72,7 @@ class Look(NamedTuple):
     total: Tally | None
     verdict: Verdict
     breaches: int
+    weighed: Weighed | None
 
 
 class Watch:
@@ -125,9 +127,19 @@ class Watch:
         after, events = breakers.observe(breaker, *self._classic(self.verdict), now, at)
         ended, more = breakers.end_probe(after, self._policy, now, at)
         total = self.tally(*ALL_ROLES) if self.tally(Role.APART).requests else None
-        self.look = Look(now, at, unit.candidate, unit.baseline, total, self.verdict, after.breaches)
+        self.look = Look(
+            now, at, unit.candidate, unit.baseline, total, self.verdict, after.breaches, self._weighed(now)
+        )
         self._judged_at_s, self._is_sustained = now, after.breaches >= self._policy.breaches
         return ended, events + more
+
+    def _weighed(self, now: float) -> Weighed | None:
+        """Return what the sequential judge says now, in the words of the journal."""
+        decision = self.hearing.heard(now).decision if self.hearing is not None and self.hearing.is_on else None
+        if decision is None:
+            return None
+        sentence = "" if decision.action is Action.CONTINUE else decision.sentence
+        return Weighed(decision.action, decision.stream, decision.log_e, sentence)
 
     def _classic(self, verdict: Verdict) -> tuple[Verdict, AutoRollback]:
         """Return what the classic rule has to decide on, and how: where nobody else judges, all that is not soft.
