@@ -47,6 +47,11 @@ def is_untouched(report: dict[str, Any]) -> bool:
     return all(each["held"] for each in report["checks"] if each["claim"] in UNTOUCHED)
 
 
+def reasons(report: dict[str, Any]) -> list[str]:
+    """Return why the flag was switched off."""
+    return [each["sentence"] for each in report["timeline"] if each["kind"] == "trip"]
+
+
 def main() -> int:
     """Run them and print what was found; 1 if a goal was missed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -75,6 +80,7 @@ def main() -> int:
                 "seconds": [round(seconds, 2) for seconds in took],
                 "healthy runs": len(healthy),
                 "healthy, taken back": touched,
+                "why": [each for report in faulty + healthy if not is_untouched(report) for each in reasons(report)],
                 "all checks held": sum(report["conclusion"] == "PASSED" for report in faulty + healthy),
             },
             indent=2,

@@ -1,6 +1,6 @@
 """The last slices of one arm, and the tally of them. It reads no clock and no arena: readings and times come in.
 
-Threads: one, the ticker's.
+Threads: one pushes, the ticker; any may tally.
 """
 
 from __future__ import annotations
@@ -72,20 +72,21 @@ class Window:
         cross its next limit, in a later slice: `requests` is then as many as failed or crossed, so that a share of them
         is never above one and a late failure is never lost.
         """
-        cells = self._total
+        cells, held = self._total, self._held
         over = {limit: cells[cell] for limit in limits if (cell := self._cell_of(limit)) is not None}
         return Tally(
             requests=max(cells[REQUESTS], cells[ERRORS], *over.values()),
             errors=cells[ERRORS],
             aborted=cells[ABORTED],
-            seconds=self._at_s - self._held[0].since_s if self._held else 0.0,
+            seconds=self._at_s - held[0].since_s if held else 0.0,
             over=over,
             quantiles=_quantiles(self.bins(), quantiles) if quantiles else {},
         )
 
     def bins(self) -> Counter[int]:
         """Return finished requests by duration, bins that are not empty; see `canary_sdk.measure.sketch`."""
-        return Counter({cell - BINS: count for cell, count in self._total.items() if BINS <= cell < OVER})
+        total = dict(self._total)  # in one step: another thread may look while the ticker counts
+        return Counter({cell - BINS: count for cell, count in total.items() if BINS <= cell < OVER})
 
     def _begin(self) -> None:
         """Begin again at the last reading."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,12 +13,16 @@ from rich.console import Console
 from canary_sdk.apps.demo.screen import LiveScreen, Picture, PlainScreen, extend, screen_for, without_links
 from canary_sdk.apps.demo.view import Trace, view
 from canary_sdk.core.breaker import Breaker, State
+from canary_sdk.core.decision import Action, Decision
+from canary_sdk.core.evalues import Pair
 from canary_sdk.core.flags import Flag
+from canary_sdk.core.grounds import Standing
 from canary_sdk.core.slo import parse_slo
 from canary_sdk.core.tally import EMPTY, Tally
 from canary_sdk.rehearsal.engine import Progress, names_of
 from canary_sdk.rehearsal.fault import parse_fault
 from canary_sdk.rehearsal.result import Kind, Moment, Plan, Times
+from canary_sdk.runtime.hearing import Heard
 from canary_sdk.runtime.status import FlagStatus
 
 if TYPE_CHECKING:
@@ -144,3 +150,24 @@ def test_no_frame_is_no_picture(tmp_path: Path) -> None:
     """Where nothing was ever shown nothing is written."""
     assert Picture(URL).write(tmp_path / "demo.svg") == ()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("log_e", "boxes"), [(-1e300, 0), (0.0, 10), (4.6, 20), (20.0, 20)])
+def test_the_evidence_grows_towards_what_it_takes(log_e: float, boxes: int) -> None:
+    """While the sequential judge is heard, its word and how far its evidence has come are shown."""
+    decision = Decision(
+        action=Action.CONTINUE,
+        stream="p95",
+        log_e=log_e,
+        needed=math.log(100),
+        candidate=Pair(3, 50),
+        baseline=Pair(1, 150),
+        seconds=4.0,
+        limit="p95 < 250ms",
+    )
+    progress = a_progress()
+    heard = replace(progress.flag, heard=Heard(decision, Standing.GOOD, None, ""))
+    lines = drawn(replace(progress, flag=heard), 110, 40)
+    (breaker,) = (line for line in lines if "CLOSED" in line)
+    assert (breaker.count("■"), breaker.count("□")) == (boxes, 20 - boxes)
+    assert any("CONTINUE  nothing speaks against the candidate" in line for line in lines)

@@ -692,3 +692,39 @@ def test_it_serves_under_trio_as_well(canary: Canary, app: App, outcome: int) ->
     else:
         trio.run(main)
     assert measured(canary).outcome == outcome
+
+
+# --- what it is for --------------------------------------------------------------------------------------------------
+
+
+def test_a_candidate_that_never_answers_is_taken_back(canary: Canary, clock: ManualClock) -> None:
+    """Seen while it hangs: no request of the candidate ever ends, and everybody else is answered all the while."""
+    canary.apply({"flags": {"checkout": {"rollout": 25, "slos": ["p95 < 500ms", "errors < 1%"]}}})
+
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        if canary.is_enabled("checkout", scope["path"]):
+            await asyncio.Event().wait()
+        await send(START)
+        await send(LAST)
+
+    measured_app = CanaryMiddleware(app, canary=canary)
+
+    async def serve() -> float:
+        """Serve 50 users, each of them once a second, until the flag is off; return how long that took."""
+        hanging = []
+        for turn in range(100):
+            requests = [http(f"/user-{number}") for number in range(turn % 10, 50, 10)]
+            hanging += [asyncio.create_task(measured_app(scope, receive, ignore)) for scope in requests]
+            await asyncio.sleep(0)
+            clock.advance(0.1)
+            canary.tick()
+            if not canary.breaker("checkout").is_serving:
+                break
+        assert 5 < sum(not task.done() for task in hanging) < len(hanging)
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        return turn / 10
+
+    assert asyncio.run(serve()) <= 5
+    assert "if the candidate is worse than the baseline" in canary.breaker("checkout").reason

@@ -133,6 +133,32 @@ def test_a_dry_run_holds_and_takes_nothing_back(hosts: Hosts) -> None:
     assert (host.state.status, host.share) == (Status.HELD, 20.0)
 
 
+def test_the_sequential_judge_leads_a_rollout_as_well(hosts: Hosts) -> None:
+    """By default: its word that nothing speaks against the candidate lets a stage end, and stands in the journal."""
+    host = hosts.start()
+    host.canary.apply({**a_config(), "auto_rollback": {"interval": "2s"}})
+    host.serve(4)
+    host.canary.rollouts.start(FLAG)
+    host.serve(26)
+    assert host.shares == [0.0, 20.0, 100.0]
+    assert host.state.status is Status.PROMOTED
+    weighed = [line.weighed for line in lines(host, Judged)]
+    assert {each.action for each in weighed if each} == {"CONTINUE"}
+    assert len([each for each in weighed if each]) >= 4
+
+
+def test_the_sequential_judge_aborts_a_rollout_as_well(hosts: Hosts) -> None:
+    """A candidate that becomes slow in its stage is taken back, and nobody is served after it."""
+    host = hosts.start()
+    host.canary.apply({**a_config(), "auto_rollback": {"interval": "2s"}})
+    host.canary.rollouts.start(FLAG)
+    host.serve(2.5)
+    host.serve(8, slow)
+    (aborted,) = [event for event in host.events if isinstance(event, RolloutAborted)]
+    assert "if the candidate is worse than the baseline" in aborted.reason
+    assert (host.state.status, host.share) == (Status.ABORTED, 0.0)
+
+
 # --- people ---
 
 

@@ -13,8 +13,9 @@ from rich.text import Text
 
 from canary_sdk.apps.colours import BAD, CALM, FAINT, GOOD, WARM
 from canary_sdk.core.breaker import State
+from canary_sdk.core.decision import Action
 from canary_sdk.core.judge import Outcome
-from canary_sdk.core.slo import Metric, say_rate, say_ratio, say_seconds
+from canary_sdk.core.slo import Metric, say_number, say_rate, say_ratio, say_seconds
 from canary_sdk.rehearsal.engine import FAULT
 from canary_sdk.rehearsal.result import Kind
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from canary_sdk.core.decision import Decision
     from canary_sdk.core.slo import Slo
     from canary_sdk.core.tally import Tally
     from canary_sdk.rehearsal.engine import Progress
@@ -43,6 +45,8 @@ OUTCOMES: Final = {
 }
 STATES: Final = {State.CLOSED: "bold green", State.OPEN: "bold white on red", State.HALF_OPEN: "bold black on yellow"}
 
+ACTIONS: Final = {Action.CONTINUE: GOOD, Action.HOLD: WARM, Action.ROLLBACK: BAD}
+
 UNKNOWN: Final = "–"
 BARS: Final = "▁▂▃▄▅▆▇█"
 LOWEST_S: Final = 0.005
@@ -50,6 +54,8 @@ HIGHEST_S: Final = 2.0
 """The trace is logarithmic between these."""
 BREACHES: Final = 3
 """So many in a row trip, in the demo's settings."""
+EVIDENCE: Final = 20
+"""Boxes of the evidence."""
 FIXED_LINES: Final = 20
 """Lines of the panel that are always there, and one for the cursor."""
 FRAME: Final = 24
@@ -200,17 +206,40 @@ def _breaker(progress: Progress) -> Text:
     line = Text.assemble(("breaker  ", FAINT), (f" {breaker.state} ", STATES[breaker.state]), "  ")
     if not breaker.is_serving:
         return line.append("nobody is served the candidate", style="bold")
+    decision = _decision(progress)
+    if decision is not None:
+        return line.append_text(_strength(decision))
     boxes = ("■ " * breaker.breaches, "red"), ("□ " * (BREACHES - breaker.breaches), FAINT)
     return line.append_text(Text.assemble(*boxes, (f"{breaker.breaches} breaches in a row", FAINT)))
 
 
-def _judge(progress: Progress) -> Text:
-    verdict = progress.flag.verdict
-    if verdict is None:
-        return Text.assemble(("judge    ", FAINT), ("nothing to judge before the release", FAINT))
-    line = Text.assemble(
-        ("judge    ", FAINT), (verdict.outcome.name, OUTCOMES[verdict.outcome]), (f"  {verdict.sentence}", FAINT)
+def _decision(progress: Progress) -> Decision | None:
+    return progress.flag.heard.decision if progress.flag.heard is not None else None
+
+
+def _strength(decision: Decision) -> Text:
+    """Draw how far the evidence has come, on a scale from a hundredth to what it takes."""
+    lowest = -decision.needed
+    done = min(max((decision.log_e - lowest) / (decision.needed - lowest), 0.0), 1.0)
+    full = round(done * EVIDENCE)
+    odds = f"evidence {say_number(math.exp(max(lowest, min(decision.log_e, decision.needed))))} of "
+    return Text.assemble(
+        ("■" * full, "red"),
+        ("□" * (EVIDENCE - full), FAINT),
+        (f"  {odds}{say_number(math.exp(decision.needed))}", FAINT),
     )
+
+
+def _judge(progress: Progress) -> Text:
+    verdict, decision = progress.flag.verdict, _decision(progress)
+    found: tuple[tuple[str, str], ...]
+    if decision is not None:
+        found = (decision.action, ACTIONS[decision.action]), (f"  {decision.sentence}", FAINT)
+    elif verdict is not None:
+        found = (verdict.outcome.name, OUTCOMES[verdict.outcome]), (f"  {verdict.sentence}", FAINT)
+    else:
+        return Text.assemble(("judge    ", FAINT), ("nothing to judge before the release", FAINT))
+    line = Text.assemble(("judge    ", FAINT), *found)
     line.no_wrap, line.overflow = True, "ellipsis"
     return line
 
