@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 from canary_sdk.core.fields import differences
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from os import PathLike
 
     from canary_sdk.core.breaker import AutoRollback, Breaker
@@ -91,6 +91,25 @@ class AuditRow:
     revision: int
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What may go: what is older than `before` (wall seconds), and all beyond the newest `most`; None is no bound."""
+
+    before: float | None = None
+    most: int | None = None
+
+    def takes(self, at: float, place: int) -> bool:
+        """Tell whether it takes what was written at `at` and is the newest, the second newest, … (`place` 1, 2, …)."""
+        return (self.before is not None and at < self.before) or (self.most is not None and place > self.most)
+
+
+class Removed(NamedTuple):
+    """How much has gone."""
+
+    journal: int = 0
+    audit: int = 0
+
+
 class FlagStore(Protocol):
     """Where flags and breakers persist. Threads: every method may be called from any thread; none on a request path.
 
@@ -125,6 +144,15 @@ class FlagStore(Protocol):
 
     def journal(self, key: str, *, after: int = 0, limit: int = 1_000) -> tuple[JournalLine, ...]:
         """Return the oldest lines of a key first, of those whose id is more than `after`; ids only grow."""
+
+    def compact(
+        self, journal: Cut, audit: Cut, spared: Collection[tuple[str, str]] = (), *, limit: int = 1_000
+    ) -> Removed:
+        """Remove what may go, the oldest first, at most `limit` lines and as many rows; return how many went.
+
+        `most` counts the lines of each key, and all audit rows together. What concerns a `spared` document, by kind and
+        key, stays: its audit rows, and the journal of that key. Neither version nor documents change.
+        """
 
     def close(self) -> None:
         """Release what is held; idempotent."""
@@ -429,6 +457,12 @@ class Repository(Protocol):
 
     def history(self, flag_key: str | None, limit: int) -> tuple[HistoryRow, ...]:
         """Return the newest changes first, of one flag and its breakers or of everything."""
+
+    def compact(self, at: float, limit: int) -> Removed:
+        """Remove what the retention lets go at wall time `at`, at most so much at once; return how much went.
+
+        It concerns all environments. Of a rollout that is under way, or that cannot be read, everything stays.
+        """
 
     def export(self, path: PathLike[str] | str | None) -> dict[str, Any]:
         """Return everything declared, as it holds now, in the words of a configuration; write it to `path` if given."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from canary_sdk.apps.compact import compact
 from canary_sdk.apps.flags import flags
 from canary_sdk.apps.housekeeping import generate
 from canary_sdk.apps.notify import notify
@@ -36,7 +37,7 @@ def canary() -> None:
     """Release a feature to a share of your users, and take it back by itself."""
 
 
-for verb in (flags, generate, kill, notify, release, report, reset, rollout, status):
+for verb in (compact, flags, generate, kill, notify, release, report, reset, rollout, status):
     canary.add_command(verb)
 
 

@@ -43,6 +43,7 @@ from canary_sdk.core.reading import (
     table_of,
     whole,
 )
+from canary_sdk.core.retention import parse_retention
 from canary_sdk.core.schemes import Bucketing
 from canary_sdk.core.slo import parse_slo
 from canary_sdk.core.targeting import READERS, disagreements, variants_of
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from canary_sdk.core.flags import Condition
     from canary_sdk.core.plan import Plan
     from canary_sdk.core.reading import Reader
+    from canary_sdk.core.retention import Retention
 
     Fields = Mapping[str, Any]
     Path = tuple[str, ...]
@@ -98,13 +100,14 @@ class PlanDeclaration:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """Everything that one configuration declares. `auto_rollback` is None if it does not speak of it."""
+    """Everything that one configuration declares; `auto_rollback` and `retention` are None where it is silent."""
 
     flags: Mapping[str, FlagDeclaration]
     auto_rollback: AutoRollback | None = None
     segments: Mapping[str, SegmentDeclaration] = field(default_factory=dict)
     plans: Mapping[str, PlanDeclaration] = field(default_factory=dict)
     channels: Mapping[str, ChannelDeclaration] = field(default_factory=dict)
+    retention: Retention | None = None
 
 
 def parse_declaration(data: object) -> Declaration:
@@ -122,6 +125,7 @@ def parse_declaration(data: object) -> Declaration:
         sections.get("segments", {}),
         sections.get("plans", {}),
         sections.get("notify", {}),
+        sections.get("retention"),
     )
 
 
@@ -478,4 +482,5 @@ _SECTIONS: Final[Mapping[str, Reader]] = {
     "plans": each_named(_read_template),
     "notify": each_named(read_channel),
     "auto_rollback": parse_auto_rollback,
+    "retention": parse_retention,
 }

@@ -26,8 +26,8 @@ Reader = Callable[[Any], Any]
 LONGEST_S: Final = 366 * 24 * 3600.0
 """No duration is longer than a leap year, in seconds."""
 
-_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)")
 _PERCENT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%")
 
 
@@ -41,7 +41,7 @@ def parse_duration(found: object) -> float:
     if seconds is None or not 0 < seconds <= LONGEST_S:
         raise ValueError(
             f"found {say(found)}, expected a duration of more than zero and at most {LONGEST_S / 3600:.0f}h: "
-            "'500ms', '30s', '5m', '2h', or a number of seconds"
+            "'500ms', '30s', '5m', '2h', '3d', or a number of seconds"
         )
     return round(seconds, 6)
 

@@ -36,7 +36,7 @@ from canary_sdk.core.rollout import led_by
 from canary_sdk.errors import StoreError, UnknownFlag
 from canary_sdk.ports import Counting, Draining, Notifying, Stored, Tracing
 from canary_sdk.runtime import foreign
-from canary_sdk.runtime.control import Control
+from canary_sdk.runtime.control import COMPACTED, Control
 from canary_sdk.runtime.controller import Controller, identify, trip_of
 from canary_sdk.runtime.failures import Failures
 from canary_sdk.runtime.guard import Guard
@@ -71,6 +71,10 @@ V = TypeVar("V", bool, int, float, str, dict[str, Any], list[Any])
 
 POLL_S: Final = 1.0
 """How often the store's version is looked at."""
+COMPACT_S: Final = 3_600.0
+"""How often what was kept long enough is removed, at most."""
+SETTLE_S: Final = 60.0
+"""How long after a start it is not: there is enough to do then."""
 CLOSE_S: Final = 2.0
 """How long `close` waits for the background thread, and then for each sink that has something to pass on."""
 MOST_EVENTS: Final = 1_024
@@ -380,7 +384,7 @@ class Canary(Control):
         try:
             self._wake()
             steps = (self._fold, self._judge, self._refresh, self._move, self._save, self._watch_store, self._tell)
-            for step in (*steps, self.failures.settle):
+            for step in (*steps, self._compact, self.failures.settle):
                 self._contained(step)
         except Exception as error:  # noqa: BLE001 - the host may be the one who ticks
             self.failures.note(("a tick", error, "The next one tries again; please report this with its traceback"))
@@ -453,6 +457,7 @@ class Canary(Control):
         self._stale = ""
         self._is_lost = False
         self._store_due = 0.0
+        self._compact_due = 0.0
         self._table: Table = cold_table(self._wake)
         self.units.cool_down()
 
@@ -469,6 +474,7 @@ class Canary(Control):
                 self._arena.heartbeat()  # from now on nobody who leaves takes the file along
                 self._guard = Guard(self._arena.guard, self._arena.flag_slot)
                 self._monitor = Monitor(self.units, self._arena, self._clock, self.failures)
+                self._compact_due = self._clock.monotonic() + SETTLE_S
                 self._controller = Controller(self._repository, self._clock, identify(self._arena), self._actor)
                 self._install(NOTHING_STORED)
                 self._contained(self._load)
@@ -648,6 +654,15 @@ class Canary(Control):
     def _save(self) -> None:
         if not self._stale or self._store_due <= self._clock.monotonic():
             self._save_breakers(self._stamp("", "judged"))
+
+    def _compact(self) -> None:
+        """Once an hour, let one process of the host remove what was kept long enough: a little at each tick."""
+        now = self._clock.monotonic()
+        if self._closed or self._stale or now < self._compact_due or not self._arena.lease.take():
+            return
+        self._compact_due = now + COMPACT_S
+        if any(self._repository.compact(self._clock.wall(), COMPACTED)):
+            self._compact_due = now
 
     def _watch_store(self) -> None:
         """Tell if the store was lost or regained; what changed and changed back in one turn is not worth telling."""

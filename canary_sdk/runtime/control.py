@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from canary_sdk.ports import Stamp
+from canary_sdk.ports import Removed, Stamp
 from canary_sdk.runtime.rollouts import Rollouts
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from canary_sdk.clock import Clock
     from canary_sdk.core.events import Event
     from canary_sdk.ports import HistoryRow, Repository, StoredFlag
+
+COMPACTED: Final = 1_000
+"""So much is removed at once, so that nobody waits long for the store."""
 
 
 class Control(ABC):
@@ -108,6 +111,16 @@ class Control(ABC):
     def history(self, flag_key: str | None = None, *, limit: int = 100) -> tuple[HistoryRow, ...]:
         """Return who changed what, when, why, from what to what, newest first: of one flag, or of everything."""
         return self._repository.history(flag_key, limit)
+
+    def compact(self) -> Removed:
+        """Remove what was kept for as long as `[retention]` says, of all environments; return how much that was.
+
+        An application that runs does so by itself, once an hour. Of a rollout that is under way everything stays.
+        """
+        lines = rows = 0
+        while any(gone := self._repository.compact(self._clock.wall(), COMPACTED)):
+            lines, rows = lines + gone.journal, rows + gone.audit
+        return Removed(lines, rows)
 
     def export(self, path: PathLike[str] | str | None = None) -> dict[str, Any]:
         """Return everything that was declared, as it holds now; written to `path` (.toml or .json) too, if given.

@@ -6,6 +6,7 @@
     "plan"           name                     the plan, in the same words
     "channel"        name                     the table of `notify`, in the same words
     "auto_rollback"  "default"                the section of that name, complete
+    "retention"      "default"                the section of that name, complete
     "breaker"        environment/flag key     `Breaker.to_dict`
     "rollout"        environment/flag key     `Rollout.to_dict`
 
@@ -40,6 +41,7 @@ from canary_sdk.core.config import (
 )
 from canary_sdk.core.fields import differences, merged, patched
 from canary_sdk.core.reading import mapping
+from canary_sdk.core.retention import parse_retention, retention_fields
 from canary_sdk.core.rollout import Rollout
 from canary_sdk.errors import ConfigError, Problem, StoreError
 from canary_sdk.ports import Change, JournalEntry, JournalLine, StoredFlag
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from canary_sdk.core.config import Declaration, FlagDeclaration, PlanDeclaration, SegmentDeclaration
     from canary_sdk.core.fields import Fields
     from canary_sdk.core.journal import Record
+    from canary_sdk.core.retention import Retention
     from canary_sdk.ports import Document, Snapshot
 
 T = TypeVar("T")
@@ -64,11 +67,14 @@ SEGMENT: Final = "segment"
 PLAN: Final = "plan"
 CHANNEL: Final = "channel"
 AUTO_ROLLBACK: Final = "auto_rollback"
+RETENTION: Final = "retention"
 BREAKER: Final = "breaker"
 ROLLOUT: Final = "rollout"
 
 DEFAULT: Final = "default"
-"""The key of the one `auto_rollback` document."""
+"""The key of the one document of a kind of which there is one."""
+SINGLE: Final = frozenset({AUTO_ROLLBACK, RETENTION})
+"""The kinds of which there is one document: each is a section of the configuration."""
 
 
 def state_key(environment: str, flag_key: str) -> str:
@@ -133,6 +139,11 @@ def decode_policy(document: Document) -> AutoRollback | None:
     return _parsed(document, lambda _, fields: parse_auto_rollback(fields))
 
 
+def decode_retention(document: Document) -> Retention | None:
+    """Read the `retention` document; None if it was deleted. Raises `StoreError`."""
+    return _parsed(document, lambda _, fields: parse_retention(fields))
+
+
 def _parsed(document: Document, parse: Callable[[str, object], T]) -> T | None:
     fields = decode(document).fields
     try:
@@ -153,7 +164,7 @@ def stored_flag(document: Document) -> StoredFlag | None:
 
 def section(kind: str, key: str, fields: Fields) -> dict[str, Any]:
     """Return the configuration that declares this one document."""
-    return {AUTO_ROLLBACK: fields} if kind == AUTO_ROLLBACK else {_SECTIONS[kind]: {key: fields}}
+    return {kind: fields} if kind in SINGLE else {_SECTIONS[kind]: {key: fields}}
 
 
 _SECTIONS: Final[Mapping[str, str]] = {FLAG: "flags", SEGMENT: "segments", PLAN: "plans", CHANNEL: "notify"}
@@ -195,6 +206,8 @@ def _declared(declaration: Declaration) -> Iterator[tuple[str, str, Fields]]:
         yield CHANNEL, key, channel.fields
     if declaration.auto_rollback is not None:
         yield AUTO_ROLLBACK, DEFAULT, auto_rollback_fields(declaration.auto_rollback)
+    if declaration.retention is not None:
+        yield RETENTION, DEFAULT, retention_fields(declaration.retention)
 
 
 def _kept(document: Document) -> Held | None:
@@ -238,7 +251,7 @@ def exported(snapshot: Snapshot) -> dict[str, Any]:
     """Return the configuration that declares what holds now. Raises `StoreError` for what is damaged."""
     data: dict[str, Any] = {"flags": {}}
     for document in snapshot.documents:
-        if document.kind in {AUTO_ROLLBACK, *_SECTIONS} and (fields := decode(document).fields) is not None:
+        if document.kind in {*SINGLE, *_SECTIONS} and (fields := decode(document).fields) is not None:
             for name, part in section(document.kind, document.key, fields).items():
                 data.setdefault(name, {}).update(part)
     return data
@@ -325,6 +338,7 @@ DECODERS: Final[Mapping[str, Callable[[Document], Any]]] = {
     PLAN: decode_plan,
     CHANNEL: decode_channel,
     AUTO_ROLLBACK: decode_policy,
+    RETENTION: decode_retention,
     BREAKER: decode_breaker,
     ROLLOUT: decode_rollout,
 }

@@ -45,7 +45,7 @@ def told(row: AuditRow) -> HistoryRow:
         reason=row.reason,
         action=_action(row.kind, before, after),
         kind=row.kind,
-        key=row.kind if row.kind == codec.AUTO_ROLLBACK else key,
+        key=row.kind if row.kind in codec.SINGLE else key,
         environment=environment or _only(found),
         differences=found,
         revision=row.revision,

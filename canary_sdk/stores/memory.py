@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from canary_sdk.errors import StoreError
-from canary_sdk.ports import JournalLine, Snapshot, Stamp
+from canary_sdk.ports import JournalLine, Removed, Snapshot, Stamp
 from canary_sdk.stores.revision import applied
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
-    from canary_sdk.ports import AuditRow, Change
+    from canary_sdk.ports import AuditRow, Change, Cut
 
 MOST_AUDIT_ROWS: Final = 10_000
 MOST_JOURNAL_LINES: Final = 50_000
@@ -89,6 +89,26 @@ class MemoryStore:
         with self._lock:
             self.load()
             return tuple(islice((each for each in self._journal if each.key == key and each.id > after), max(limit, 0)))
+
+    def compact(
+        self, journal: Cut, audit: Cut, spared: Collection[tuple[str, str]] = (), *, limit: int = 1_000
+    ) -> Removed:
+        """Remove what may go, the oldest first."""
+        with self._lock:
+            self.load()
+            keys, places = {key for _, key in spared}, Counter[str]()
+            lines, rows = [], []
+            for line in reversed(self._journal):
+                places[line.key] += 1
+                if line.key not in keys and journal.takes(line.at, places[line.key]):
+                    lines.append(line.id)
+            for place, row in enumerate(reversed(self._audit), 1):
+                if (row.kind, row.key) not in spared and audit.takes(row.at, place):
+                    rows.append(row.id)
+            gone = set(lines[::-1][:limit]), set(rows[::-1][:limit])
+            self._journal = deque((each for each in self._journal if each.id not in gone[0]), MOST_JOURNAL_LINES)
+            self._audit = deque((each for each in self._audit if each.id not in gone[1]), MOST_AUDIT_ROWS)
+            return Removed(*map(len, gone))
 
     def close(self) -> None:
         """Refuse everything from now on; idempotent."""

@@ -31,13 +31,13 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 
 from canary_sdk.errors import StoreError
-from canary_sdk.ports import AuditRow, Document, JournalLine, Snapshot, Stamp
+from canary_sdk.ports import AuditRow, Document, JournalLine, Removed, Snapshot, Stamp
 from canary_sdk.stores.revision import applied
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Collection, Generator, Iterator, Sequence
 
-    from canary_sdk.ports import Change
+    from canary_sdk.ports import Change, Cut
 
 R = TypeVar("R")
 
@@ -205,10 +205,59 @@ class PostgresStore:
             )
             return tuple(JournalLine(*row) for row in rows)
 
+    def compact(
+        self, journal: Cut, audit: Cut, spared: Collection[tuple[str, str]] = (), *, limit: int = 1_000
+    ) -> Removed:
+        """Remove what may go, the oldest first. Cost: two round trips for each key of the journal, and two more."""
+        with self._writer.use() as sql:
+            keys = {key for _, key in spared}
+            lines = 0
+            for key in _keys(sql):
+                if key not in keys and lines < limit:
+                    wanted: dict[str, Any] = {
+                        "key": key,
+                        "before": journal.before,
+                        "most": journal.most,
+                        "limit": limit - lines,
+                    }
+                    lines += sql.execute(_OLD_LINES, wanted).rowcount
+            places = {"kinds": [kind for kind, _ in spared], "keys": [key for _, key in spared]}
+            wanted = {"before": audit.before, "most": audit.most, "limit": limit, **places}
+            return Removed(lines, sql.execute(_OLD_ROWS, wanted).rowcount)
+
     def close(self) -> None:
         """Close both connections; idempotent. Using the store afterwards raises `StoreError`."""
         self._reader.close()
         self._writer.close()
+
+
+_OLD_LINES: Final = """
+    DELETE FROM canary_journal WHERE id IN (
+        SELECT id FROM canary_journal WHERE key = %(key)s AND (at < %(before)s::float8 OR id <= (
+            SELECT id FROM canary_journal WHERE key = %(key)s AND %(most)s::bigint IS NOT NULL
+            ORDER BY id DESC LIMIT 1 OFFSET %(most)s::bigint
+        )) ORDER BY id LIMIT %(limit)s
+    )
+"""
+_OLD_ROWS: Final = """
+    DELETE FROM canary_audit WHERE id IN (
+        SELECT id FROM canary_audit WHERE (kind, key) NOT IN (SELECT * FROM unnest(%(kinds)s::text[], %(keys)s::text[]))
+        AND (at < %(before)s::float8 OR id <= (
+            SELECT id FROM canary_audit WHERE %(most)s::bigint IS NOT NULL
+            ORDER BY id DESC LIMIT 1 OFFSET %(most)s::bigint
+        )) ORDER BY id LIMIT %(limit)s
+    )
+"""
+"""Without `before`, or without `most`, the comparison is with NULL, and takes nothing."""
+
+
+def _keys(sql: _Connection) -> Iterator[str]:
+    """Return the keys of the journal, one after the other: to ask for all at once would be to read all of it."""
+    query = "SELECT min(key) FROM canary_journal WHERE %(last)s::text IS NULL OR key > %(last)s::text"
+    last: str | None = None
+    while (found := sql.execute(query, {"last": last}).fetchone()) and found[0] is not None:
+        last = found[0]
+        yield last
 
 
 def _first(sql: _Connection, query: LiteralString) -> tuple[Any, ...] | None:

@@ -34,15 +34,15 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from canary_sdk.errors import StoreError
-from canary_sdk.ports import AuditRow, Document, JournalLine, Snapshot, Stamp
+from canary_sdk.ports import AuditRow, Document, JournalLine, Removed, Snapshot, Stamp
 from canary_sdk.stores.revision import applied
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from redis.client import Pipeline, PubSub
 
-    from canary_sdk.ports import Change
+    from canary_sdk.ports import Change, Cut
 
 FORMAT: Final = 1
 """The newest format that is read, and the one that is written."""
@@ -171,6 +171,23 @@ class RedisStore:
             found: Any = self._redis.xrange(self._lines_of(key), f"({max(after, 0)}-0", "+", count=limit)
             return tuple(_line(key, *each) for each in found)
 
+    def compact(
+        self, journal: Cut, audit: Cut, spared: Collection[tuple[str, str]] = (), *, limit: int = 1_000
+    ) -> Removed:
+        """Remove what may go, the oldest first. Cost: reads all audit rows, and of each journal as much as goes."""
+        with self._explained():
+            self._checked(self._seen, self._redis.hgetall(self._store))
+            keys, lines = {key for _, key in spared}, 0
+            for key in sorted(map(str, self._redis.smembers(self._journal))):
+                if key not in keys and lines < limit:
+                    lines += self._forget(key, journal, limit - lines)
+            rows = [
+                f"{row.id}-0"
+                for place, row in enumerate(self._rows(None), 1)
+                if (row.kind, row.key) not in spared and audit.takes(row.at, place)
+            ][::-1][:limit]
+            return Removed(lines, int(self._redis.xdel(self._audit, *rows)) if rows else 0)
+
     def close(self) -> None:
         """Close all connections; idempotent. Using the store afterwards raises `StoreError`."""
         self._closed = True
@@ -178,6 +195,14 @@ class RedisStore:
         self._redis.close()
 
     # --- inside ---
+
+    def _forget(self, key: str, cut: Cut, limit: int) -> int:
+        """Remove lines of one journal, from the oldest on."""
+        name = self._lines_of(key)
+        length = int(self._redis.xlen(name))
+        found: Any = self._redis.xrange(name, count=limit)
+        ids = [place for number, (place, fields) in enumerate(found) if cut.takes(float(fields["at"]), length - number)]
+        return int(self._redis.xdel(name, *ids)) if ids else 0
 
     def _attempt(self, pipe: Pipeline, changes: Sequence[Change], journal: Sequence[JournalLine], stamp: Stamp) -> int:
         """Read, decide and write, unless somebody writes in between: then raise WatchError."""

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 from canary_sdk.core.breaker import AutoRollback
 from canary_sdk.core.config import parse_declaration
 from canary_sdk.core.fields import ENVIRONMENTS, flat, patched
+from canary_sdk.core.retention import Retention
 from canary_sdk.core.rollout import Rollout, Status, is_tick
 from canary_sdk.errors import CanaryError, ConfigError, Problem, Refused, StaleWrite, StoreError, UnknownFlag
-from canary_sdk.ports import Change, Pushing, Stored
+from canary_sdk.ports import Change, Cut, Pushing, Stored
 from canary_sdk.stores import codec, files, history
 from canary_sdk.stores.codec import Held
 from canary_sdk.stores.percentages import dismissals
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from canary_sdk.core.fields import Fields
     from canary_sdk.core.flags import Flag
     from canary_sdk.core.journal import Record
-    from canary_sdk.ports import Document, FlagStore, HistoryRow, JournalEntry, Snapshot, Stamp, StoredFlag
+    from canary_sdk.ports import Document, FlagStore, HistoryRow, JournalEntry, Removed, Snapshot, Stamp, StoredFlag
 
     Amend = Callable[[Held, int], Held]
 
@@ -209,6 +210,16 @@ class DocumentRepository:
         lines = [codec.journal_line(self._environment, record) for record in records]
         self._store.commit([change], actor=stamp.actor, reason=stamp.reason, at=stamp.at, journal=lines)
 
+    def compact(self, at: float, limit: int) -> Removed:
+        """Remove what the retention lets go, of all environments, and nothing of a rollout that is under way."""
+        documents = self._store.load().documents
+        found = [codec.decode_retention(each) for each in documents if each.kind == codec.RETENTION]
+        retention = next(filter(None, found), Retention())
+        spared = [place for each in documents if each.kind == codec.ROLLOUT and _goes_on(each) for place in _of(each)]
+        journal = Cut(_before(at, retention.journal_s), retention.journal_lines)
+        audit = Cut(_before(at, retention.audit_s), retention.audit_rows)
+        return self._store.compact(journal, audit, spared, limit=limit)
+
     def close(self) -> None:
         """Close the store."""
         self._store.close()
@@ -277,3 +288,22 @@ def _planned(flag: Flag, plans: Mapping[str, PlanDeclaration]) -> Flag:
         return flag
     shared = plans.get(flag.plan)
     return replace(flag, plan=shared.plan if shared else None)
+
+
+def _before(at: float, age_s: float | None) -> float | None:
+    return None if age_s is None else at - age_s
+
+
+def _goes_on(document: Document) -> bool:
+    """Tell whether a rollout may still move; one that cannot be read may."""
+    try:
+        return not codec.decode_rollout(document).is_settled
+    except StoreError:
+        return True
+
+
+def _of(rollout: Document) -> Iterator[tuple[str, str]]:
+    """Return the documents whose history is that of a rollout: itself, the breaker, and the flag."""
+    yield codec.ROLLOUT, rollout.key
+    yield codec.BREAKER, rollout.key
+    yield codec.FLAG, rollout.key.rpartition("/")[2]

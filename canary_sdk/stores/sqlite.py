@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from canary_sdk.errors import StoreError
-from canary_sdk.ports import AuditRow, Document, JournalLine, Snapshot
+from canary_sdk.ports import AuditRow, Document, JournalLine, Removed, Snapshot
 from canary_sdk.stores.revision import successor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
-    from canary_sdk.ports import Change
+    from canary_sdk.ports import Change, Cut
 
 APPLICATION_ID: Final = 0x434E5259
 """`CNRY`, in the header of the file."""
@@ -168,10 +168,45 @@ class SQLiteStore:
             )
             return tuple(JournalLine(*row) for row in rows)
 
+    def compact(
+        self, journal: Cut, audit: Cut, spared: Collection[tuple[str, str]] = (), *, limit: int = 1_000
+    ) -> Removed:
+        """Remove what may go, the oldest first. The file keeps its size; what is written next uses the room."""
+        with self._writer.use() as sql, _transaction(sql, "IMMEDIATE"):
+            keys = {key for _, key in spared}
+            lines = 0
+            for key_id, key in sql.execute("SELECT id, key FROM journal_key ORDER BY id").fetchall():
+                if key not in keys:
+                    wanted = {"key_id": key_id, "before": journal.before, "most": journal.most, "limit": limit - lines}
+                    lines += sql.execute(_OLD_LINES, wanted).rowcount
+            sql.execute("CREATE TEMP TABLE IF NOT EXISTS spared (kind TEXT NOT NULL, key TEXT NOT NULL)")
+            sql.execute("DELETE FROM spared")
+            sql.executemany("INSERT INTO spared VALUES (?, ?)", spared)
+            wanted = {"before": audit.before, "most": audit.most, "limit": limit}
+            return Removed(lines, sql.execute(_OLD_ROWS, wanted).rowcount)
+
     def close(self) -> None:
         """Close the file; idempotent. Using the store afterwards raises `StoreError`."""
         self._reader.close()
         self._writer.close()
+
+
+_OLD_LINES: Final = """
+    DELETE FROM journal WHERE id IN (
+        SELECT id FROM journal WHERE key_id = :key_id AND (at < :before OR id <= (
+            SELECT id FROM journal WHERE key_id = :key_id AND :most IS NOT NULL
+            ORDER BY id DESC LIMIT 1 OFFSET coalesce(:most, 0)
+        )) ORDER BY id LIMIT :limit
+    )
+"""
+_OLD_ROWS: Final = """
+    DELETE FROM audit WHERE id IN (
+        SELECT id FROM audit WHERE (kind, key) NOT IN (SELECT kind, key FROM spared) AND (at < :before OR id <= (
+            SELECT id FROM audit WHERE :most IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET coalesce(:most, 0)
+        )) ORDER BY id LIMIT :limit
+    )
+"""
+"""Without `before`, or without `most`, the comparison is with NULL, and takes nothing."""
 
 
 def _version(sql: sqlite3.Connection) -> int:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from canary_sdk.errors import StaleWrite, StoreError
-from canary_sdk.ports import AuditRow, Change, Document, JournalLine, Snapshot
+from canary_sdk.ports import AuditRow, Change, Cut, Document, JournalLine, Removed, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -299,6 +299,66 @@ class StoreConformance:
         assert [len(page) for page in pages] == [10, 10, 5]
         assert [text for page in pages for text in page] == [f"{number}" for number in range(25)]
         assert store.journal("x", limit=0) == ()
+
+    def test_what_is_old_may_go(self, store: FlagStore) -> None:
+        """Lines and rows that are older than a moment are removed; documents, revisions and version stay."""
+        for number in range(4):
+            commit(store, put("a", f"{number}"), at=AT + number, journal=[JournalLine("x", AT + number, f"{number}")])
+        before = store.load()
+        assert store.compact(Cut(before=AT + 2), Cut(before=AT + 1)) == Removed(2, 1)
+        assert texts(store, "x") == ["2", "3"]
+        assert [row.after for row in store.audit()] == ["3", "2", "1"]
+        assert (store.load(), store.version()) == (before, before.version)
+        assert store.compact(Cut(before=AT + 2), Cut(before=AT + 1)) == Removed(0, 0)
+
+    def test_what_is_too_much_may_go(self, store: FlagStore) -> None:
+        """Beyond the newest few, the lines of each key and the rows of all documents are removed."""
+        for number in range(3):
+            commit(store, put("a", f"{number}"), put("b", f"{number}"), journal=lines("x", f"{number}"))
+        commit(store, journal=lines("y", "9"))
+        assert store.compact(Cut(most=2), Cut(most=4)) == Removed(1, 2)
+        assert (texts(store, "x"), texts(store, "y")) == (["1", "2"], ["9"])
+        assert [(row.key, row.after) for row in store.audit()] == [("b", "2"), ("a", "2"), ("b", "1"), ("a", "1")]
+        assert store.compact(Cut(most=0), Cut(most=0)) == Removed(3, 4)
+        assert (store.journal("x"), store.audit()) == ((), ())
+
+    def test_without_a_bound_everything_stays(self, store: FlagStore) -> None:
+        """Nothing goes for its age or number where neither is bounded, and nothing of an empty store."""
+        assert store.compact(Cut(), Cut()) == store.compact(Cut(before=AT, most=0), Cut(before=AT, most=0)) == Removed()
+        commit(store, put("a", "1"), journal=lines("x", "1"))
+        assert store.compact(Cut(), Cut()) == Removed(0, 0)
+        assert (texts(store, "x"), len(store.audit())) == (["1"], 1)
+
+    def test_what_is_spared_stays(self, store: FlagStore) -> None:
+        """The audit rows of a spared document stay, and the journal of its key; whatever else may go goes."""
+        for kind in ("flag", "rollout"):
+            commit(store, Change(kind, "x", "1"), Change(kind, "y", "1"))
+        commit(store, journal=[*lines("x", "1"), *lines("y", "1")])
+        spared = [("rollout", "x"), ("rollout", "nobody")]
+        assert store.compact(Cut(before=AT + 1), Cut(most=0), spared) == Removed(1, 3)
+        assert (texts(store, "x"), texts(store, "y")) == (["1"], [])
+        assert [(row.kind, row.key) for row in store.audit()] == [("rollout", "x")]
+
+    def test_the_oldest_go_first_and_a_few_at_a_time(self, store: FlagStore) -> None:
+        """No more than the limit goes at once, of all journals together; going on ends with all of it gone."""
+        for number in range(5):
+            commit(store, put("a", f"{number}"), journal=[*lines("x", f"{number}"), *lines("y", f"{number}")])
+        everything = Cut(before=AT + 1), Cut(before=AT + 1)
+        assert store.compact(*everything, limit=3) == Removed(3, 3)
+        assert [row.after for row in store.audit()] == ["4", "3"]
+        left = texts(store, "x"), texts(store, "y")
+        assert sum(map(len, left)) == 7
+        assert all(each == ["0", "1", "2", "3", "4"][-len(each) :] for each in left)
+        assert [store.compact(*everything, limit=3) for _ in range(4)] == [(3, 2), (3, 0), (1, 0), (0, 0)]
+
+    def test_numbers_go_on_after_everything_went(self, store: FlagStore) -> None:
+        """What is written after all was removed is numbered on, so that a reader misses nothing."""
+        commit(store, put("a", "1"), journal=lines("x", "1", "2"))
+        last, row = store.journal("x")[-1].id, store.audit()[0].id
+        store.compact(Cut(most=0), Cut(most=0))
+        commit(store, put("a", "2"), journal=lines("x", "3"))
+        assert [line.text for line in store.journal("x", after=last)] == ["3"]
+        assert store.audit()[0].id > row
 
     @pytest.mark.parametrize(
         "text", ["", "a/b", "prüfung", "検証", "🐤🐤", 'it\'s "quoted"; -- x', "%_*?[]:", "a\tb\nc"]

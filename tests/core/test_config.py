@@ -215,7 +215,7 @@ FLAG_KEYS: Final = (
 )
 PERCENT: Final = "expected a percentage from 0 to 100 with at most three decimals: 5, 0.125 or '5%'"
 DURATION: Final = (
-    "expected a duration of more than zero and at most 8784h: '500ms', '30s', '5m', '2h', or a number of seconds"
+    "expected a duration of more than zero and at most 8784h: '500ms', '30s', '5m', '2h', '3d', or a number of seconds"
 )
 WEIGHT: Final = "expected a weight of more than 0 and at most 1000000, with at most three decimals"
 CONDITION: Final = (
@@ -247,18 +247,18 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
     # the outermost level
     (
         "[flag.a]",
-        ["flag: unknown key, expected auto_rollback, flags, notify, plans or segments; did you mean 'flags'?"],
+        ["flag: unknown key, expected auto_rollback, flags, notify, plans, retention or segments; did you mean 'flags'?"],
     ),
     (
         "[auto-rollback]",
         [
             (
-                "auto-rollback: unknown key, expected auto_rollback, flags, notify, plans or segments; "
+                "auto-rollback: unknown key, expected auto_rollback, flags, notify, plans, retention or segments; "
                 "did you mean 'auto_rollback'?"
             )
         ],
     ),
-    ("title = 1", ["title: unknown key, expected auto_rollback, flags, notify, plans or segments"]),
+    ("title = 1", ["title: unknown key, expected auto_rollback, flags, notify, plans, retention or segments"]),
     ("flags = []", ["flags: found a list, expected a table"]),
     ("auto_rollback = true", ["auto_rollback: found true, expected a table"]),
     # a flag
@@ -772,7 +772,7 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
     ),
     (
         "[segment.s]",
-        ["segment: unknown key, expected auto_rollback, flags, notify, plans or segments; did you mean 'segments'?"],
+        ["segment: unknown key, expected auto_rollback, flags, notify, plans, retention or segments; did you mean 'segments'?"],
     ),
     # channels
     ("[notify]\nslack = 'https://x'", ["notify.slack: found 'https://x', expected a table"]),

@@ -29,6 +29,7 @@ CANARY = [
     "apply",
     "breaker",
     "close",
+    "compact",
     "current_unit",
     "delete",
     "environment",

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.stress, pytest.mark.timeout(300)]
 
 
 def test_the_classic_plan(tmp_path: Path) -> None:
-    """31 hours take less than a minute of the processor; three stages pass, the fourth is 8.4 % and 2.6 % over.
+    """31 hours take less than a minute of the processor; three stages pass, the fourth is about 8.4 and 2.6 % over.
 
     The journal of ten such flags, with everything else that the store holds, is less than 20 megabytes.
     """
@@ -31,7 +31,7 @@ def test_the_classic_plan(tmp_path: Path) -> None:
     store = SQLiteStore(path)
     repository = DocumentRepository(store, "production")
     began = time.process_time()
-    state = classic(AutoRollback(), repository).run()
+    state = classic(AutoRollback(), repository, seed=2).run()
     assert time.process_time() - began < 60
     assert state.status is Status.PROMOTED
     record = record_of(journal_of(repository), KEY, "production")
