@@ -247,7 +247,9 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
     # the outermost level
     (
         "[flag.a]",
-        ["flag: unknown key, expected auto_rollback, flags, notify, plans, retention or segments; did you mean 'flags'?"],
+        [
+            "flag: unknown key, expected auto_rollback, flags, notify, plans, retention or segments; did you mean 'flags'?"
+        ],
     ),
     (
         "[auto-rollback]",
@@ -772,7 +774,9 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
     ),
     (
         "[segment.s]",
-        ["segment: unknown key, expected auto_rollback, flags, notify, plans, retention or segments; did you mean 'segments'?"],
+        [
+            "segment: unknown key, expected auto_rollback, flags, notify, plans, retention or segments; did you mean 'segments'?"
+        ],
     ),
     # channels
     ("[notify]\nslack = 'https://x'", ["notify.slack: found 'https://x', expected a table"]),
