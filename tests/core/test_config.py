@@ -248,7 +248,10 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
     (
         "[flag.a]",
         [
-            "flag: unknown key, expected auto_rollback, flags, notify, plans, retention or segments; did you mean 'flags'?"
+            (
+                "flag: unknown key, expected auto_rollback, flags, notify, plans, retention or segments; "
+                "did you mean 'flags'?"
+            )
         ],
     ),
     (
@@ -775,7 +778,10 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
     (
         "[segment.s]",
         [
-            "segment: unknown key, expected auto_rollback, flags, notify, plans, retention or segments; did you mean 'segments'?"
+            (
+                "segment: unknown key, expected auto_rollback, flags, notify, plans, retention or segments; "
+                "did you mean 'segments'?"
+            )
         ],
     ),
     # channels
