@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +17,7 @@ from canary_sdk.clock import SYSTEM_CLOCK
 from canary_sdk.errors import CanaryError, StaleWrite, StoreError
 from canary_sdk.ports import Change, Pushing
 from canary_sdk.testing import ManualClock
+from tests.forks import exit_code, forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -118,28 +118,6 @@ def test_two_processes_write_at_the_same_time(place: Place, store: RemoteStore) 
     assert [(writer.returncode, said) for writer, said in zip(writers, complaints, strict=True)] == [(0, ""), (0, "")]
     assert bodies(store) == {"counter": "50"}
     assert len(store.audit(limit=1_000)) == store.version() == 50
-
-
-def forked(act: Callable[[], object]) -> int:
-    """Run `act` in a forked child and return its pid; the child exits with 0 if nothing was raised."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # some of these tests fork with threads on purpose
-        pid = os.fork()
-    if pid == 0:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(15)  # nobody would end a child that hangs
-        try:
-            act()
-        except BaseException as error:  # noqa: BLE001 - told to the parent by the exit code
-            print(f"{type(error).__name__}: {error}", file=sys.__stderr__, flush=True)
-            os._exit(1)
-        os._exit(0)
-    return pid
-
-
-def exit_code(pid: int) -> int:
-    """Wait for a child."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def test_processes_that_begin_a_store_at_the_same_time(place: Place) -> None:

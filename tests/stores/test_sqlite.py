@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -24,6 +23,7 @@ from canary_sdk.errors import StaleWrite, StoreError
 from canary_sdk.ports import Change, JournalLine
 from canary_sdk.stores import sqlite
 from canary_sdk.stores.sqlite import APPLICATION_ID, MIGRATIONS, SQLiteStore
+from tests.forks import exit_code, forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -444,28 +444,6 @@ def test_two_processes_write_at_the_same_time(path: Path) -> None:
     with closing(SQLiteStore(path)) as store:
         assert bodies(store) == {"counter": "100"}
         assert len(store.audit(limit=1_000)) == store.version() == 100
-
-
-def forked(act: Callable[[], object]) -> int:
-    """Run `act` in a forked child and return its pid; the child exits with 0 if nothing was raised."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # some of these tests fork with threads on purpose
-        pid = os.fork()
-    if pid == 0:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(15)  # nobody would end a child that hangs
-        try:
-            act()
-        except BaseException as error:  # noqa: BLE001 - told to the parent by the exit code
-            print(f"{type(error).__name__}: {error}", file=sys.__stderr__, flush=True)
-            os._exit(1)
-        os._exit(0)
-    return pid
-
-
-def exit_code(pid: int) -> int:
-    """Wait for a child."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def test_processes_that_make_the_file_at_the_same_time(path: Path) -> None:

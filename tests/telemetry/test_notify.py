@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hmac
 import json
-import os
 import random
 import socket
 import ssl
@@ -29,6 +28,7 @@ from canary_sdk.telemetry.notify.channels import sender
 from canary_sdk.telemetry.notify.delivery import Undelivered
 from canary_sdk.telemetry.notify.message import Message, message_of
 from canary_sdk.telemetry.notify.outbox import Outbox
+from tests.forks import exit_code, forked
 from tests.telemetry.receiving import HttpEnd, MailEnd, http_end, mail_end
 
 if TYPE_CHECKING:
@@ -425,12 +425,13 @@ class TestOutbox:
     def test_a_forked_child_sends_nothing_of_its_parents(self, box: Outbox, wall: Wall) -> None:
         """Or people would be told once for each worker."""
         box.put(told(TRIPPED, "parent"))
-        child = os.fork()
-        if not child:
+
+        def act() -> None:
             box.put(told(TRIPPED, "child"))
             box.step()
-            os._exit(wall.taken != ["child"])
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            assert wall.taken == ["child"]
+
+        assert exit_code(forked(act)) == 0
 
     def test_at_the_end_nothing_is_paced(self, wall: Wall, notes: list[Any], clock: ManualClock) -> None:
         """On its own thread: what waits is sent, and the thread is gone."""
