@@ -18,6 +18,7 @@ from canary_sdk.apps.flags import flags
 from canary_sdk.apps.housekeeping import generate
 from canary_sdk.apps.notify import notify
 from canary_sdk.apps.operate import kill, release, reset, status
+from canary_sdk.apps.override import override
 from canary_sdk.apps.report import report
 from canary_sdk.apps.rollout import rollout
 from canary_sdk.errors import CanaryError
@@ -37,7 +38,7 @@ def canary() -> None:
     """Release a feature to a share of your users, and take it back by itself."""
 
 
-for verb in (compact, flags, generate, kill, notify, release, report, reset, rollout, status):
+for verb in (compact, flags, generate, kill, notify, override, release, report, reset, rollout, status):
     canary.add_command(verb)
 
 

@@ -219,6 +219,21 @@ class FlagReset(FlagEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OverrideServed(FlagEvent):
+    """A unit of work was served a variant that a person forced for it alone."""
+
+    variant: str
+    actor: str
+
+    @property
+    def sentence(self) -> str:
+        """What was served, and by whose leave."""
+        return (
+            f"{self.flag_key} served {self.variant!r} to one unit of work, by an override of {self.actor or 'somebody'}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeStarted(FlagEvent):
     """The breaker is half open: a small share gets the candidate again, and is watched."""
 

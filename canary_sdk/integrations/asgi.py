@@ -54,8 +54,10 @@ class CanaryMiddleware:
     `key(scope)` may return the request's targeting key; it is asked only when an evaluation brings none.
     `is_error(status, exception)` may say what counts as an error; without it that is an exception, or a status from 500
     on. It is asked once a request, when it has ended, unless the client went away before the response; `exception` is
-    what came out of the application, `status` is 0 if there was no response. Installed twice, a request counts once.
-    Threads: any number of event loops in any number of threads.
+    what came out of the application, `status` is 0 if there was no response. `override` is the environment variable of
+    the secret with which a request may be signed for a variant: see `canary_sdk.integrations.override`; without it none
+    may, and none is looked at. Installed twice, a request counts once. Threads: any number of event loops in any number
+    of threads.
     """
 
     def __init__(
@@ -65,9 +67,14 @@ class CanaryMiddleware:
         canary: Canary,
         key: Callable[[Scope], str | None] | None = None,
         is_error: IsError | None = None,
+        override: str | None = None,
     ) -> None:
-        """Wrap `app`."""
+        """Wrap `app`. Raises `CanaryError` if `override` names no good secret."""
         self.app = app
+        if override is not None:
+            from canary_sdk.integrations.override import Overriding
+
+            self.app = Overriding(canary, override).asgi(app)
         self._units = canary.units
         self._now = canary.units.now
         self._failures = canary.failures

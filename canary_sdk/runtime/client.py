@@ -19,6 +19,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, cast
 
 from mmh3 import hash as hash_of
@@ -42,6 +43,7 @@ from canary_sdk.runtime.failures import Failures
 from canary_sdk.runtime.guard import Guard
 from canary_sdk.runtime.lifetimes import hear_of_forks, hear_of_the_end
 from canary_sdk.runtime.monitor import Monitor
+from canary_sdk.runtime.override import force
 from canary_sdk.runtime.scope import Scope, Units
 from canary_sdk.runtime.status import Status
 from canary_sdk.runtime.table import Table, build_table, cold_table, subject_of, working
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from canary_sdk.core.compiled import Attributes
     from canary_sdk.core.events import Event
     from canary_sdk.core.flags import Flag
+    from canary_sdk.core.override import Wanted
     from canary_sdk.core.rollout import Rollout
     from canary_sdk.measure.arena import Arena
     from canary_sdk.ports import Ended, EventSink, Repository, Stamp
@@ -287,6 +290,20 @@ class Canary(Control):
                 (f"marking {flag_key}", error, "Declare the flag with apply(), and name a role; it went on unmeasured")
             )
             return None
+
+    def force(self, flags: Mapping[str, Wanted], *, until: float = inf, actor: str = "") -> None:
+        """Serve these variants in the open unit of work, to whoever tries them out; `actor` is who allowed it.
+
+        True and False are on and off, or the candidate and the baseline of a flag that is no boolean. A flag that was
+        answered in this unit before stays as it was answered, one whose kill switch is held stays off. Past `until`, in
+        wall seconds, nothing is forced. What is forced is measured apart, and told as `OverrideServed`. Never raises:
+        what cannot be forced is counted, and answered as for anybody else.
+        """
+        try:
+            table, unit = self._wake(), working(self.units.current())
+            self._events.extend(force(flags, table, unit, at=self._clock.wall(), until=until, actor=actor))
+        except Exception as error:  # noqa: BLE001 - never raises into the application
+            self.failures.note(("forcing variants", error, "The unit of work was answered as any other"))
 
     def overrides(self) -> ContextVar[Mapping[str, Evaluation]]:
         """Return what is answered in this context before anything else, by flag key: for tests, empty by default.

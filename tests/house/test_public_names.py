@@ -40,6 +40,7 @@ CANARY = [
     "feature",
     "flag",
     "flags",
+    "force",
     "history",
     "is_enabled",
     "kill",
