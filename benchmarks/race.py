@@ -50,15 +50,32 @@ def publish(
 
     `missing` names the peers that could not take part, and why.
     """
+    _print(
+        question,
+        {
+            "baseline": baseline,
+            "missing": dict(missing),
+            "nanoseconds": {name: round(value, 1) for name, value in results.items()},
+            "ratio": {name: round(value / results[baseline], 2) for name, value in results.items()},
+        },
+    )
+
+
+def publish_figures(
+    question: str, figures: Mapping[str, Mapping[str, float]], *, missing: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Print results as JSON that are no race: by name what was found of it, each figure with its unit in its name."""
+    found = {name: {key: round(value, 3) for key, value in each.items()} for name, each in figures.items()}
+    _print(question, {"missing": dict(missing), "figures": found})
+
+
+def _print(question: str, found: Mapping[str, object]) -> None:
     report = {
         "question": question,
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "command": " ".join(["python", *sys.orig_argv[1:]]),
-        "baseline": baseline,
-        "missing": dict(missing),
-        "nanoseconds": {name: round(value, 1) for name, value in results.items()},
-        "ratio": {name: round(value / results[baseline], 2) for name, value in results.items()},
+        **found,
     }
     print(json.dumps(report, indent=2))

@@ -27,6 +27,7 @@ SCRIPTS = (
     "bench_middleware",
     "bench_openfeature",
     "bench_otel",
+    "bench_stall",
 )
 
 

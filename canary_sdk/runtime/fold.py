@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     Progress = dict[str | Trial, int]
     """What an open unit was counted for already: how many limits of a flag's arm, and whether in its trial."""
 
-PIECE: Final = 256
-"""Records folded before other threads are let in."""
+PIECE: Final = 64
+"""Marks counted before other threads are let in: a unit that met a hundred flags takes as long as a hundred units."""
+BATCH: Final = 256
+"""Records taken from a ring at once."""
 MOST_OPEN: Final = 65_536
 """Open units kept under watch; the oldest is let go first, and counted as dropped."""
 SERVER_ERROR: Final = 500
@@ -55,6 +57,7 @@ class Folder:
         self._limits: Limits = {}
         self._trials: Mapping[str, Trial] = {}
         self._let_go = 0
+        self._done = 0
 
     @property
     def open_units(self) -> int:
@@ -93,39 +96,47 @@ class Folder:
 
     def _piecewise(self, most: int, fold_piece: Callable[[], bool]) -> None:
         """Fold piece by piece until there is no more, or `most` records are done."""
-        for done in range(0, most, PIECE):
-            if done:
-                self._pause(0)
+        for _ in range(0, most, BATCH):
             if not fold_piece():
                 return
 
+    def _let_others_in(self, done: int) -> None:
+        """Pause whenever a piece is done, of which `done` was just added."""
+        self._done += done
+        if self._done >= PIECE:
+            self._done = 0
+            self._pause(0)
+
     def _fold_open(self) -> bool:
-        for _ in range(min(PIECE, len(self._open))):
+        for _ in range(min(BATCH, len(self._open))):
             unit, progress = self._open.popleft()
+            self._let_others_in(1 + len(unit.marks))
             if not self._settle(unit, progress):
                 self._open.append((unit, progress))
         return True
 
     def _fold_new(self) -> bool:
-        units = self._units.drain(PIECE)
+        units = self._units.drain(BATCH)
         for unit in units:
+            self._let_others_in(1 + len(unit.marks))
             progress: Progress = {}
             if not self._settle(unit, progress):
                 self._open.append((unit, progress))
         while len(self._open) > MOST_OPEN:
             self._open.popleft()
             self._let_go += 1
-        return len(units) == PIECE
+        return len(units) == BATCH
 
     def _fold_calls(self) -> bool:
-        calls = self._calls.drain(PIECE)
+        calls = self._calls.drain(BATCH)
         for evaluation, seconds, outcome in calls:
+            self._let_others_in(1)
             arm = self.arm(evaluation.flag_key, evaluation.role, "call")
             if outcome == ABORTED:
                 arm.abort()
             else:
                 arm.finish(seconds, bin_of(seconds), error=outcome == FAILED)
-        return len(calls) == PIECE
+        return len(calls) == BATCH
 
     def _settle(self, unit: Unit, progress: Progress) -> bool:
         """Count a unit that has ended and return True; one that is open against the limits that its age has crossed.

@@ -338,8 +338,10 @@ class Monitor:
             if guard.is_in_doubt(key):
                 continue
             events += self._hear(key, watch, guard, now, at)
+            self._clock.pause(0)  # lets other threads in
             if watch.is_due and (watch.is_served or guard.breaker(key).guard_bits):
                 events += guard.decide(key, partial(watch.decide, now=now, at=at))
+                self._clock.pause(0)
         if now >= self._save_due:
             self.save()
         return events
@@ -415,6 +417,7 @@ class Monitor:
         self._slice_due = on_time if on_time > now else now + slice_s
         for watch in self._watches.values():
             watch.slide(self._folder, self._arena, now)
+            self._clock.pause(0)  # lets other threads in, as the folder does
 
     def _status(self, flag: Flag, breaker: Breaker) -> FlagStatus:
         watch = self._watches.get(flag.key)

@@ -9,7 +9,7 @@ import pytest
 from canary_sdk.core.evaluation import Evaluation, Reason, Role
 from canary_sdk.measure.arena import Arena
 from canary_sdk.measure.trial import BASELINE, CANDIDATE, ERRORS, UNITS, Mode, Published, cells_of
-from canary_sdk.runtime.fold import Folder
+from canary_sdk.runtime.fold import PIECE, Folder
 from canary_sdk.runtime.scope import ABORTED, FAILED, Unit, Units
 
 if TYPE_CHECKING:
@@ -99,3 +99,19 @@ def test_new_terms_hold_from_the_next_fold_on(host: Host) -> None:
     host.folder.fold()
     assert host.cells(BASELINE) == (1, 0)
     other.close()
+
+
+@pytest.mark.parametrize("flags", [1, 100])
+def test_others_are_let_in_after_so_many_marks(host: Host, monkeypatch: pytest.MonkeyPatch, flags: int) -> None:
+    """However many flags a unit met, no more than a piece, and the unit that ends it, is counted between two pauses."""
+    marks = 10 * PIECE
+    for _ in range(marks // flags):
+        unit = host.open(Role.BASELINE)
+        for number in range(1, flags):
+            unit.marks[f"flag-{number}"] = unit.marks["checkout"]
+        unit.finish(host.clock.monotonic() + 0.1)
+    pauses: list[float] = []
+    monkeypatch.setattr(host.folder, "_pause", pauses.append)
+    host.folder.fold()
+    assert len(pauses) >= marks // (PIECE + flags)
+    assert set(pauses) == {0}

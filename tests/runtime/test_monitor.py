@@ -110,3 +110,17 @@ def test_what_blames_nobody_only_holds(
     host = Host(clock, **fields)
     host.serve(1.2, **served)
     assert host.standing is standing
+
+
+def test_others_are_let_in_between_two_flags(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The windows of many flags slide, and their intervals are judged, with a pause after each."""
+    host = Host(clock)
+    flags = {
+        f"flag-{number}": Flag(f"flag-{number}", rollout=50.0, slos=(parse_slo("errors < 1%"),)) for number in range(50)
+    }
+    host.monitor.watch({key: compile_flag(flag) for key, flag in flags.items()}, CLASSIC)
+    pauses: list[float] = []
+    monkeypatch.setattr(clock, "pause", pauses.append)
+    clock.advance(1.0)
+    host.monitor.judge(host.guard)
+    assert pauses == [0] * 3 * len(flags)
