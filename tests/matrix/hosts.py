@@ -16,10 +16,10 @@ import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from canary_sdk.clock import SYSTEM_CLOCK
 
@@ -39,7 +39,7 @@ class Row:
     """A server. Its `command` may say {port}; `needs` are the modules that have to be there.
 
     `early` lets the application evaluate a flag while it is imported, which is before the fork where a server loads it
-    first. `recycled` workers leave after a hundred requests each. `touch` is a file whose change makes it reload.
+    first. `recycled` workers come and go under load. `touch` is a file whose change makes it reload.
     `optional` is what does not come as a wheel, and may be missing in CI.
     """
 
@@ -168,14 +168,38 @@ ROWS: Final = (
     Row("gevent patched", (sys.executable, "processes.py", "gevent", "{port}"), "gevent", workers=1, early=True),
 )
 
+WORKERS: Final = replace(_gunicorn("sync", _PRELOAD, "-w", "4"), workers=4, recycled=True)
+"""Four workers, one of which judges: their master has loaded the application, and evaluated nothing."""
+
+
+class Answer(NamedTuple):
+    """Who answered, whether the candidate did, whether it failed; and when (wall seconds), where the worker says so."""
+
+    pid: int
+    is_candidate: bool
+    failed: bool
+    at: float
+
 
 @dataclass
 class Load:
-    """What clients saw: how many answers each process gave, how many failed, and how many were of the candidate."""
+    """What clients saw: how many answers each process gave, how many failed, and how many were of the candidate.
+
+    `last_candidate_at` is when a worker last answered with it.
+    """
 
     answers: Counter[int] = field(default_factory=Counter)
     candidates: int = 0
     failures: int = 0
+    last_candidate_at: float = 0.0
+
+    def add(self, answer: Answer) -> None:
+        """Count an answer."""
+        self.answers[answer.pid] += 1
+        self.failures += answer.failed
+        if answer.is_candidate:
+            self.candidates += 1
+            self.last_candidate_at = max(self.last_candidate_at, answer.at)
 
 
 class Hosted:
@@ -218,8 +242,8 @@ class Hosted:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def ask(self, path: str, key: str) -> tuple[int, bool, bool]:
-        """Send one request; return who answered, whether the candidate did, and whether it failed.
+    def ask(self, path: str, key: str) -> Answer:
+        """Send one request.
 
         A worker that leaves may reset what it has not begun to answer; then it is asked again.
         """
@@ -230,12 +254,12 @@ class Hosted:
                 if not self.row.recycled:
                     raise
 
-    def _ask(self, path: str, key: str) -> tuple[int, bool, bool]:
+    def _ask(self, path: str, key: str) -> Answer:
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=READY_S)) as client:
             client.request("GET", f"{path}?{key}", headers={"connection": "close"})
             response = client.getresponse()
             pid, served = json.loads(response.read())
-            return pid, served, response.status != 200
+            return Answer(pid, served, response.status != 200, float(response.headers.get("x-answered-at", 0)))
 
     def wait(self) -> int:
         """Wait until it answers; return how many answers that took."""
@@ -249,10 +273,10 @@ class Hosted:
                 return 1
         raise AssertionError(f"{self.row.name} does not answer\n{self.words}")
 
-    def load(self, enough: Callable[[Load], bool], paths: tuple[str, ...] = ("/",)) -> Load:
+    def load(self, enough: Callable[[Load], bool], paths: tuple[str, ...] = ("/",), within_s: float = READY_S) -> Load:
         """Send requests of ever new users, several at a time, until it is `enough`."""
         seen = Load()
-        deadline = SYSTEM_CLOCK.monotonic() + READY_S
+        deadline = SYSTEM_CLOCK.monotonic() + within_s
         where = cycle(paths)
         users = (f"user-{number}" for number in range(10**9))
         with ThreadPoolExecutor(CLIENTS) as clients:
@@ -261,10 +285,7 @@ class Hosted:
                     raise AssertionError(f"{self.row.name} was loaded in vain: {seen}\n{self.words}")
                 asked = [clients.submit(self.ask, next(where), next(users)) for _ in range(CLIENTS)]
                 for each in asked:
-                    pid, served, failed = each.result()
-                    seen.answers[pid] += 1
-                    seen.candidates += served
-                    seen.failures += failed
+                    seen.add(each.result())
         return seen
 
     def end(self, within_s: float = 15.0) -> int:

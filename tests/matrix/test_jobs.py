@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.matrix.hosts import APPS
-from tests.matrix.test_matrix import Onlooker, eventually
+from tests.matrix.looking import Onlooker, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(120)]
@@ -24,14 +24,6 @@ JOBS = 60
 QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--max-tasks-per-child", "20")
 WORKER = ("-m", "celery", "-A", "jobs", "worker", "-P", "prefork", "-c", "2", "-l", "WARNING", *QUIET)
 SEND = "import jobs, sys; [jobs.job.delay(f'user-{number}') for number in range(int(sys.argv[1]))]"
-
-
-@pytest.fixture
-def onlooker(tmp_path: Path) -> Iterator[Onlooker]:
-    """Who looks on."""
-    looking = Onlooker(tmp_path)
-    yield looking
-    looking.close()
 
 
 def test_all_children_are_one(onlooker: Onlooker, tmp_path: Path, untested: Callable[[str, bool], None]) -> None:

@@ -25,7 +25,8 @@ def page(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
     SYSTEM_CLOCK.pause(0.002)
     served = canary.is_enabled("checkout", environ["QUERY_STRING"])
     failed = served and environ["PATH_INFO"] == "/broken"
-    start_response("500 Broken" if failed else "200 OK", [("content-type", "application/json")])
+    headers = [("content-type", "application/json"), ("x-answered-at", str(SYSTEM_CLOCK.wall()))]
+    start_response("500 Broken" if failed else "200 OK", headers)
     return [json.dumps([os.getpid(), served]).encode()]
 
 
