@@ -439,8 +439,14 @@ class Repository(Protocol):
         Raises `StaleWrite` if its fields were changed since, unless `force`; `Refused` if it cannot be undone.
         """
 
-    def save_breakers(self, breakers: Mapping[str, Breaker], stamp: Stamp) -> int:
-        """Store the state of breakers and return the version afterwards."""
+    def save_breakers(
+        self, breakers: Mapping[str, Breaker], stamp: Stamp, grown_from: Mapping[str, Breaker] | None = None
+    ) -> int:
+        """Store the state of breakers and return the version afterwards.
+
+        A state has `grown_from` what its owner had last read; a flag that is not named there, from a closed breaker. If
+        another was stored meanwhile, it gives way where it holds back the same as that one, or as what it grew from.
+        """
 
     def save_rollout(self, rollout: Rollout, stamp: Stamp, records: Sequence[Record] = ()) -> None:
         """Store the next state of a rollout together with what is to be written down of it.

@@ -614,7 +614,7 @@ class Canary(Control):
     def _save_breakers(self, stamp: Stamp) -> None:
         unsaved = self._guard.unsaved
         if unsaved:
-            self._guard.saved(unsaved, self._repository.save_breakers(unsaved, stamp))
+            self._guard.saved(unsaved, self._repository.save_breakers(unsaved, stamp, self._guard.stored))
 
     def _contained(self, step: Callable[[], None]) -> None:
         try:
@@ -670,7 +670,9 @@ class Canary(Control):
 
     def _save(self) -> None:
         if not self._stale or self._store_due <= self._clock.monotonic():
-            self._save_breakers(self._stamp("", "judged"))
+            if self._guard.unsaved:
+                self._save_breakers(self._stamp("", "judged"))
+                self._load()  # what was stored meanwhile may have come first
 
     def _compact(self) -> None:
         """Once an hour, let one process of the host remove what was kept long enough: a little at each tick."""

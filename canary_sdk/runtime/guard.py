@@ -43,7 +43,7 @@ class Guard:
         self._breakers: dict[str, Breaker] = {}
         self._unsaved: dict[str, Breaker] = {}
         self._saved_at: dict[str, int] = {}
-        self._hearsay: set[str] = set()
+        self._stored: dict[str, Breaker] = {}
         self._doubts: dict[str, float] = {}
         self._lock = threading.Lock()
 
@@ -70,6 +70,11 @@ class Guard:
         """Breakers whose newest state is not in the store yet."""
         return MappingProxyType(dict(self._unsaved))
 
+    @property
+    def stored(self) -> Mapping[str, Breaker]:
+        """What the store was last known to hold: the states that the unsaved ones have grown from."""
+        return MappingProxyType(dict(self._stored))
+
     def breaker(self, flag_key: str) -> Breaker:
         """Return the breaker of a flag; a flag that was never judged has a closed one."""
         return self._breakers.get(flag_key) or Breaker(flag_key)
@@ -85,7 +90,6 @@ class Guard:
             after, events = decision(before)
             if _lasting(after) != _lasting(before):
                 self._unsaved[flag_key] = after
-                self._hearsay.discard(flag_key)
             self._set(flag_key, after)
         return events
 
@@ -93,9 +97,8 @@ class Guard:
         """Take over what the store says at `version`, except where this process or the byte knows better."""
         with self._lock:
             for flag_key, breaker in stored.items():
-                if flag_key in self._hearsay and breaker.guard_bits == self.breaker(flag_key).guard_bits:
-                    self._settle(flag_key)  # the one that decided has told the store after all
                 if flag_key not in self._unsaved and self._saved_at.get(flag_key, 0) <= version:
+                    self._stored[flag_key] = breaker
                     known = self.breaker(flag_key)  # it also knows what was counted here, and since when this one waits
                     self._set(flag_key, known if _lasting(known) == _lasting(breaker) else breaker)
 
@@ -104,6 +107,7 @@ class Guard:
         with self._lock:
             for flag_key, breaker in breakers.items():
                 self._saved_at[flag_key] = version
+                self._stored[flag_key] = breaker
                 if self._unsaved.get(flag_key) is breaker:
                     self._settle(flag_key)
 
@@ -126,7 +130,6 @@ class Guard:
                     continue
                 if byte & UNSAVED and self.is_in_doubt(flag_key):
                     self._breakers[flag_key] = self._unsaved[flag_key] = _held(self.breaker(flag_key), byte)
-                    self._hearsay.add(flag_key)
                 guard[()] = self._byte(flag_key)
 
     def _set(self, flag_key: str, breaker: Breaker) -> None:
@@ -143,7 +146,6 @@ class Guard:
         guard = self.byte_of(flag_key)
         was = self._byte(flag_key)
         del self._unsaved[flag_key]
-        self._hearsay.discard(flag_key)
         if guard[()] == was:
             guard[()] = self._byte(flag_key)
 

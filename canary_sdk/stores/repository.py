@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from canary_sdk.core.breaker import AutoRollback
+from canary_sdk.core.breaker import AutoRollback, Breaker
 from canary_sdk.core.config import parse_declaration
 from canary_sdk.core.fields import ENVIRONMENTS, flat, patched
 from canary_sdk.core.retention import Retention
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from os import PathLike
 
-    from canary_sdk.core.breaker import Breaker
     from canary_sdk.core.config import PlanDeclaration
     from canary_sdk.core.fields import Fields
     from canary_sdk.core.flags import Flag
@@ -185,13 +184,23 @@ class DocumentRepository:
 
         return self._amend(row.kind, row.key, amend, stamp, force=force)
 
-    def save_breakers(self, breakers: Mapping[str, Breaker], stamp: Stamp) -> int:
-        """Store the state of breakers, whatever was there."""
-        changes = [
-            Change(codec.BREAKER, codec.state_key(self._environment, key), codec.encode_breaker(breaker))
-            for key, breaker in breakers.items()
-        ]
-        return self._store.commit(changes, actor=stamp.actor, reason=stamp.reason, at=stamp.at)
+    def save_breakers(
+        self, breakers: Mapping[str, Breaker], stamp: Stamp, grown_from: Mapping[str, Breaker] | None = None
+    ) -> int:
+        """Store the state of breakers, but none that gives way to what was stored since its owner had looked."""
+        places = {codec.state_key(self._environment, key): breaker for key, breaker in breakers.items()}
+        for snapshot in self._snapshots():
+            documents = {each.key: each for each in snapshot.documents if each.kind == codec.BREAKER}
+            changes = [
+                Change(codec.BREAKER, place, codec.encode_breaker(breaker), document.revision if document else 0)
+                for place, breaker in places.items()
+                for document in (documents.get(place),)
+                if not _gives_way(breaker, document, (grown_from or {}).get(breaker.flag_key))
+            ]
+            version = self._committed(changes, stamp) if changes else snapshot.version
+            if version is not None:
+                return version
+        raise AssertionError
 
     def save_rollout(self, rollout: Rollout, stamp: Stamp, records: Sequence[Record] = ()) -> None:
         """Store the state that a rollout has grown to, and append to its journal, or neither."""
@@ -307,3 +316,13 @@ def _of(rollout: Document) -> Iterator[tuple[str, str]]:
     yield codec.ROLLOUT, rollout.key
     yield codec.BREAKER, rollout.key
     yield codec.FLAG, rollout.key.rpartition("/")[2]
+
+
+def _gives_way(breaker: Breaker, document: Document | None, grown_from: Breaker | None) -> bool:
+    """Tell whether a breaker that another one was stored before has nothing to add to it."""
+    before = grown_from or Breaker(breaker.flag_key)
+    try:
+        stored = codec.decode_breaker(document) if document else Breaker(breaker.flag_key)
+    except CanaryError:
+        return False  # what is damaged is replaced
+    return stored != before and breaker.guard_bits in {before.guard_bits, stored.guard_bits}

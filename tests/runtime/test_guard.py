@@ -119,15 +119,3 @@ def test_what_nobody_could_save_is_taken_over() -> None:
     assert (taken.state, taken.reason, taken.killed, taken.kill_reason) == (State.OPEN, UNTOLD, True, UNTOLD)
     second.saved(second.unsaved, 1)
     assert (byte[0], dict(second.unsaved)) == (TRIPPED | KILLED, {})
-
-
-def test_who_decided_may_still_say_why() -> None:
-    """A worker that took a trip over without its reason saves nothing, if the one that decided was faster."""
-    byte, first, second = two_guards()
-    first.decide("new-checkout", opened)
-    for now in (100.0, 100.0 + DOUBT_S):
-        second.reconcile(["new-checkout"], now)
-    first.saved(first.unsaved, 1)
-    second.adopt(first.breakers, 1)
-    assert (byte[0], dict(second.unsaved)) == (TRIPPED, {})
-    assert second.breaker("new-checkout").reason == "too many errors"

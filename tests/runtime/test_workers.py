@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -124,3 +125,37 @@ def test_whoever_becomes_the_judge_does_not_trip_again(workers: list[Canary], cl
     second.tick()
     assert second.breaker("checkout").state is State.OPEN
     assert not [event for event in told if isinstance(event, FlagTripped)]
+
+
+def test_a_reset_is_not_undone_by_news_of_the_trip(workers: list[Canary], clock: ManualClock) -> None:
+    """The judge notes that service has recovered, while somebody resets the flag: the reset holds."""
+    first, second = workers
+    trip(workers, clock)
+    turn(workers, clock, 1.1)
+    first._guard.decide("checkout", lambda old: (replace(old, overdue=True), ()))
+    second.reset("checkout", reason="mended")
+    turn(workers, clock, 2.1)
+    assert [worker.breaker("checkout").state for worker in workers] == [State.CLOSED] * 2
+    assert not any(map(is_off, workers))
+
+
+def test_two_hosts_that_trip_at_once_trip_once(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each host trips on its own evidence; in the store stands one trip, with the reason of whoever came first."""
+    url = f"sqlite:///{tmp_path}/canary.db"
+    hosts = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv("CANARY_ARENA_DIR", str(tmp_path / name))
+        hosts.append(connect(url, clock=clock, background=False))
+        hosts[-1].apply(CONFIG)
+        hosts[-1].tick()
+    for reason, host in zip(("too slow", "too many errors"), hosts, strict=True):
+        host._guard.decide("checkout", lambda old, why=reason: (replace(old, state=State.OPEN, reason=why), ()))  # type: ignore[misc]
+    turn(hosts, clock, 1.1)
+    assert all(map(is_off, hosts))
+    assert {host.breaker("checkout").reason for host in hosts} == {"too slow"}
+    assert [row.action for row in hosts[0].history("checkout")] == [Action.TRIPPED, Action.CREATED]
+    for host in hosts:
+        host.close()
