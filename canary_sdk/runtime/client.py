@@ -669,10 +669,9 @@ class Canary(Control):
                 self._install(stored)
 
     def _save(self) -> None:
-        if not self._stale or self._store_due <= self._clock.monotonic():
-            if self._guard.unsaved:
-                self._save_breakers(self._stamp("", "judged"))
-                self._load()  # what was stored meanwhile may have come first
+        if (not self._stale or self._store_due <= self._clock.monotonic()) and self._guard.unsaved:
+            self._save_breakers(self._stamp("", "judged"))
+            self._load()  # what was stored meanwhile may have come first
 
     def _compact(self) -> None:
         """Once an hour, let one process of the host remove what was kept long enough: a little at each tick."""
