@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from canary_sdk.core.events import RolloutAborted, RolloutHeld, RolloutOverdue, WatchEnded
 from canary_sdk.core.grounds import Standing
-from canary_sdk.core.journal import Ruling
+from canary_sdk.core.journal import Ruling, is_news
 from canary_sdk.core.rollout import Cause, Status, entered, missing_roles
 from canary_sdk.core.slo import say_seconds
 
@@ -70,9 +70,9 @@ class Step:
 
 
 def ruling(before: Rollout, step: Step, at: float) -> Ruling | None:
-    """Return the journal's record of an answer, or None if it only repeats the one before."""
+    """Return the journal's record of an answer, or None if it only repeats the one before, be it with other figures."""
     after = step.state
-    if step.action is Action.HOLD and (before.status, before.reason) == (after.status, after.reason):
+    if step.action is Action.HOLD and before.status is after.status and not is_news(before.reason, after.reason):
         return None
     return Ruling(
         flag_key=after.flag_key,

@@ -19,6 +19,7 @@ It writes nothing: whoever keeps the journal turns the list into text, one a lin
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
@@ -56,7 +57,7 @@ class Interval(Record):
 class Weighed(NamedTuple):
     """What the sequential judge said at the end of an interval: what follows, and from how much evidence, in nats.
 
-    `stream` speaks loudest for it. The sentence is kept only where something other than going on follows.
+    `stream` speaks loudest for it. The sentence is kept where something other than going on begins to follow.
     """
 
     action: str
@@ -133,6 +134,13 @@ class Configuration(Record):
     fields: Mapping[str, Any] = field(default_factory=dict)
     who: str = ""
 
+
+def is_news(before: str, after: str) -> bool:
+    """Tell whether a reason says something else than another, beside other figures."""
+    return _FIGURE.sub("#", before) != _FIGURE.sub("#", after)
+
+
+_FIGURE: Final = re.compile(r"[0-9][0-9.,]*(?: ?(?:ms|min|s|h|%|/s)(?![a-z]))?")
 
 _KINDS: Final[Mapping[str, type[Record]]] = {
     kind.tag: kind for kind in (Interval, Judged, Ruling, Transition, Consent, Configuration)

@@ -234,7 +234,8 @@ def _run_row(run: Sequence[Decision], record: Record) -> tuple[str, ...]:
     first, last = run[0], run[-1]
     at = _at(first.at_s, record) if len(run) == 1 else f"{_at(first.at_s, record)} to {_at(last.at_s, record)}"
     times = f" × {len(run)}" if len(run) > 1 else ""
-    weighed = (last.weighed.sentence or last.weighed.action) if last.weighed else ""
+    said = [each.weighed for each in run if each.weighed]
+    weighed = next((each.sentence for each in said if each.sentence), said[0].action if said else "")
     worst = last.verdict.worst
     why = "" if worst is not None and worst.outcome is Outcome.PASS and not worst.samples else last.verdict.sentence
     return at, f"{last.verdict.outcome.name}{times}", str(last.breaches or ""), why, weighed

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from canary_sdk.core.breaker import Breaker, RollbackRule, observe
 from canary_sdk.core.decision import Action
 from canary_sdk.core.events import FlagTripped
-from canary_sdk.core.journal import Configuration, Consent, Interval, Judged, Ruling, Transition
+from canary_sdk.core.journal import Configuration, Consent, Interval, Judged, Ruling, Transition, is_news
 from canary_sdk.core.judge import Arms, Outcome, judge
 from canary_sdk.core.rollout import Status
 from canary_sdk.core.setting import Setting
@@ -300,7 +300,7 @@ def _checks(tale: _Tale) -> Iterator[Check]:
         stay for stay in tale.stages if stay.number and (not tale.setting or stay.number <= tale.setting.plan.last)
     ]
     for stay in entered:
-        yield _kept(stay)
+        yield _kept(stay, tale.last)
     yield from _approved(tale)
     ended = {Status.PROMOTED: True, Status.ABORTED: False}.get(Status(tale.last.after))
     yield Check("It ends with its promotion", ended, f"{tale.last.after}: {tale.last.reason or 'no reason was given'}")
@@ -310,10 +310,15 @@ def _checks(tale: _Tale) -> Iterator[Check]:
     yield Check("The journal is whole", None if tale.problems else True, told)
 
 
-def _kept(stay: _Stay) -> Check:
-    """Say whether a stage kept its promises, on all that was counted in it."""
+def _kept(stay: _Stay, last: Transition) -> Check:
+    """Say whether a stage kept its promises, on all that was counted in it.
+
+    What was taken back before the first interval was over did not, whatever it was found by.
+    """
     claim = f"{stay.name[0].upper()}{stay.name[1:]}, at {stay.percent:g} %, keeps its promises"
     verdict = stay.verdict
+    if verdict is None and (last.after, last.stage, last.who) == (Status.ABORTED, stay.number, ""):
+        return Check(claim, False, f"it was aborted before an interval was over: {last.reason}")
     if verdict is None:
         return Check(claim, None, "nothing was counted of it, or it has no promises")
     held = {Outcome.INCONCLUSIVE: None, Outcome.BREACH: False}.get(verdict.outcome, True)
@@ -430,16 +435,11 @@ def _timeline(tale: _Tale) -> Iterator[Moment]:
         *(
             Moment(each.at, each.action.lower(), each.reason)
             for before, each in pairwise([None, *holds])
-            if each and (before is None or _bare(before.reason) != _bare(each.reason))
+            if each and (before is None or is_news(before.reason, each.reason))
         ),
     ]
     for moment in sorted(moments, key=lambda each: each.at_s):
         yield replace(moment, at_s=moment.at_s - tale.began_at)
-
-
-def _bare(reason: str) -> str:
-    """Return a reason without its numbers, which differ from tick to tick."""
-    return "".join(letter for letter in reason if not letter.isdigit())
 
 
 def _changed(record: Transition) -> str:

@@ -134,11 +134,13 @@ class Watch:
         return ended, events + more
 
     def _weighed(self, now: float) -> Weighed | None:
-        """Return what the sequential judge says now, in the words of the journal."""
+        """Return what the sequential judge says now, in the words of the journal: no sentence twice."""
         decision = self.hearing.heard(now).decision if self.hearing is not None and self.hearing.is_on else None
         if decision is None:
             return None
-        sentence = "" if decision.action is Action.CONTINUE else decision.sentence
+        last = self.look.weighed if self.look is not None else None
+        repeats = last is not None and (last.action, last.stream) == (decision.action, decision.stream)
+        sentence = "" if decision.action is Action.CONTINUE or repeats else decision.sentence
         return Weighed(decision.action, decision.stream, decision.log_e, sentence)
 
     def _classic(self, verdict: Verdict) -> tuple[Verdict, AutoRollback]:

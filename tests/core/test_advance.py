@@ -639,6 +639,8 @@ def test_a_transition_is_recorded_and_a_tick_is_not() -> None:
     before, step = world.state, world.tick()
     assert transition(before, step.state, WALL) is None
     assert ruling(before, step, WALL) is None
+    other = replace(step.state, reason=f"{step.state.reason} for 61 s")
+    assert ruling(other, replace(step, state=replace(other, reason=f"{step.state.reason} for 1.2 h")), WALL) is None
     world.others = {"killed": True}
     held = ruling(before, world.tick(), WALL)
     assert held is not None

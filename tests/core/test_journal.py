@@ -23,6 +23,7 @@ from canary_sdk.core.journal import (
     Weighed,
     decode,
     encode,
+    is_news,
 )
 from canary_sdk.core.judge import Arms, Finding, Outcome, Verdict, judge
 from canary_sdk.core.slo import limits_of, parse_slo
@@ -118,6 +119,26 @@ def test_a_damaged_line_is_refused(line: list[Any]) -> None:
     """What no release has written is an error, never a guess."""
     with pytest.raises((ValueError, TypeError, LookupError)):
         decode(line, "f", WALL)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "news"),
+    [
+        (
+            "the last judgement is 61 s old, at most 60 s may be",
+            "the last judgement is 1.2 h old, at most 60 s may be",
+            False,
+        ),
+        ("p95 812 ms against a limit of 500 ms", "p95 1.03 s against a limit of 500 ms", False),
+        ("errors 1.2 %, 48/s", "errors 12 %, 1,200/s", False),
+        ("p95 is broken", "errors are broken", True),
+        ("stage 2 needs approval by sre", "stage 2 needs approval by ops", True),
+        ("", "baking", True),
+    ],
+)
+def test_other_figures_are_no_news(before: str, after: str, news: bool) -> None:
+    """A reason that says the same with other figures, in other units, is not written down again."""
+    assert is_news(before, after) is news
 
 
 counts = st.integers(0, 10**9)

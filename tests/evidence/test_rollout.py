@@ -157,6 +157,25 @@ def _by(rule: RollbackRule, record: Judged | Configuration) -> Judged | Configur
     return replace(record, fields={**record.fields, "auto_rollback": {"rule": str(rule)}})
 
 
+def test_a_stage_that_was_taken_back_at_once_has_failed(journal: list[JournalEntry]) -> None:
+    """Where no interval was over by then, the reason of the abort stands for it; a person's abort blames nobody."""
+    place = next(number for number, each in enumerate(journal) if _enters(each, 2))
+    moved = journal[place].record
+    assert isinstance(moved, Transition)
+    for who, held, found in (
+        ("", False, "it was aborted before an interval was over: p95 is worse"),
+        ("bo", None, "nothing was counted of it, or it has no promises"),
+    ):
+        abort = replace(moved, at=moved.at + 9, before="RUNNING", after="ABORTED", reason="p95 is worse", who=who)
+        second = check(told([*journal[: place + 1], JournalEntry(9999, abort.at, abort)]), "Stage 2")
+        assert (second.held, second.found) == (held, found)
+
+
+def _enters(entry: JournalEntry, stage: int) -> bool:
+    """Tell whether it is the line of a stage that was entered."""
+    return isinstance(entry.record, Transition) and entry.record.stage == stage
+
+
 def test_approvals_are_told_and_asked_for() -> None:
     """A plan with approvals shows who gave them, in which role; one that was not written down fails the report."""
     release = production(AutoRollback(), DocumentRepository(MemoryStore(), "production"), scale=1 / 120)

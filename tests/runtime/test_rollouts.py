@@ -147,6 +147,22 @@ def test_the_sequential_judge_leads_a_rollout_as_well(hosts: Hosts) -> None:
     assert len([each for each in weighed if each]) >= 4
 
 
+def test_what_the_sequential_judge_repeats_is_written_down_once(hosts: Hosts) -> None:
+    """While both arms are slow it holds at every interval, and says why at the first."""
+    host = hosts.start()
+    host.canary.apply({**a_config(), "auto_rollback": {"interval": "2s"}})
+    host.serve(4)
+    host.canary.rollouts.start(FLAG)
+    host.serve(4)
+    host.serve(16, lambda _: 0.9)
+    said = [line.weighed for line in lines(host, Judged) if line.weighed]
+    held = [(each.stream, each.sentence) for each in said if each.action == "HOLD"]
+    assert len(held) > 4
+    assert [bool(sentence) for _, sentence in held] == [
+        number == 0 or stream != held[number - 1][0] for number, (stream, _) in enumerate(held)
+    ]
+
+
 def test_the_sequential_judge_aborts_a_rollout_as_well(hosts: Hosts) -> None:
     """A candidate that becomes slow in its stage is taken back, and nobody is served after it."""
     host = hosts.start()
