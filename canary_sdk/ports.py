@@ -243,6 +243,10 @@ class Health(Protocol):
         """Every flag."""
 
     @property
+    def rollouts(self) -> Mapping[str, Rollout]:
+        """The rollouts that there are, by flag."""
+
+    @property
     def dropped(self) -> int:
         """Units and calls that were never counted."""
 

@@ -227,6 +227,23 @@ def test_gauges_show_what_is_held_back(canary: Canary) -> None:
     provider.shutdown()
 
 
+def test_a_rollout_shows_its_stage(canary: Canary, clock: ManualClock) -> None:
+    """A flag that none leads has no stage."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    instrument(canary, meter_provider=provider)
+    canary.apply({"flags": {"search": {"plan": {"stages": [{"percent": 100, "bake": "1h"}]}}}})
+    canary.rollouts.start("search")
+    seen = []
+    for _ in range(3):
+        canary.tick()
+        clock.advance(1.0)
+        points = collected(reader)[names.STAGE].data_points
+        seen += [(each.attributes[names.FLAG_KEY], each.value) for each in points]
+    assert seen == [("search", 1)] * 3
+    provider.shutdown()
+
+
 def test_spans_and_the_log_are_told_of_answers_and_events(canary: Canary) -> None:
     """A recorded span has the attributes of the conventions, the log has the event of each flag, and what happened."""
     spans, records = InMemorySpanExporter(), InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary, ref
 from opentelemetry.metrics import Observation, get_meter_provider
 
 from canary_sdk.core.breaker import State
+from canary_sdk.core.rollout import Status
 from canary_sdk.telemetry.otel import names
 from canary_sdk.telemetry.otel.labels import Labels
 
@@ -164,6 +165,11 @@ def _percents(source: Source) -> Iterable[Point]:
     return [(attributes, each.flag.rollout) for attributes, each in source.flags]
 
 
+def _stages(source: Source) -> Iterable[Point]:
+    led = islice(source.health.rollouts.items(), MOST_FLAGS)
+    return [({names.FLAG_KEY: key, **source.here}, each.stage) for key, each in led if each.status is not Status.IDLE]
+
+
 def _failures(source: Source) -> Iterable[Point]:
     return [({names.PLACE: place, **source.here}, count) for place, count in source.health.failures.items()]
 
@@ -186,6 +192,7 @@ _INSTRUMENTS: Final[tuple[tuple[str, str, str, str, Points], ...]] = (
     (names.ROLLBACKS, "counter", "{rollback}", "How often a flag was taken back.", _rollbacks),
     (names.BREAKER, "gauge", "1", "0 closed, 1 half open, 2 open, 3 killed by a person.", _breakers),
     (names.PERCENT, "gauge", "%", "The share of users that the flag is rolled out to.", _percents),
+    (names.STAGE, "gauge", "1", "The stage that the flag's rollout is in; 0 before the first.", _stages),
     (names.DROPPED, "counter", "{unit}", "Units of work and calls that were never counted.", _dropped),
     (names.LAG, "gauge", "s", "How long the next reading of the arms is overdue.", _lag),
     (names.FAILURES, "counter", "{failure}", "Failures inside the library, by place.", _failures),
