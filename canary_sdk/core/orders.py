@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 Decision = tuple[Rollout, tuple["Event", ...]]
 """What an order returns: the new state, and the events to tell after it was stored."""
 
+AT_ONCE: Final = 0.0
+"""When a rollout begins that waits for no time: whoever's wall clock is behind must not wait for it."""
+
 _UNDER_WAY: Final = (Status.RUNNING, Status.HELD, Status.PAUSED)
 
 _ALLOWED: Final = {
@@ -50,7 +53,7 @@ def start(plan: Plan, state: Rollout, by: By, trip: str = "") -> Decision:
     """
     _require("start", state)
     _require_closed("start", trip)
-    return _scheduled(plan, state, by, by.at if plan.start_at is None else plan.start_at)
+    return _scheduled(plan, state, by, plan.start_at or AT_ONCE)
 
 
 def schedule(plan: Plan, state: Rollout, start_at: float, by: By, trip: str = "") -> Decision:
@@ -67,7 +70,7 @@ def restart(plan: Plan, state: Rollout, by: By, trip: str = "") -> Decision:
     """
     _require("restart", state)
     _require_closed("restart", trip)
-    return _scheduled(plan, state, by, max(by.at, plan.start_at or by.at))
+    return _scheduled(plan, state, by, plan.start_at or AT_ONCE)
 
 
 def pause(state: Rollout, by: By) -> Decision:
@@ -214,7 +217,8 @@ def _scheduled(plan: Plan, state: Rollout, by: By, start_at: float) -> Decision:
         started=by,
         ordered=by,
     )
-    return fresh, (RolloutScheduled(flag_key=state.flag_key, at=by.at, start_at=start_at, by=str(by)),)
+    told = RolloutScheduled(flag_key=state.flag_key, at=by.at, start_at=max(start_at, by.at), by=str(by))
+    return fresh, (told,)
 
 
 def _moved(order: str, plan: Plan, state: Rollout, stage: int, by: By) -> Decision:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from canary_sdk.core.fields import ENVIRONMENTS
 from canary_sdk.core.orders import dismissed
-from canary_sdk.core.rollout import By, Status
+from canary_sdk.core.rollout import By, Status, transition
 from canary_sdk.errors import Refused
 from canary_sdk.ports import Change
 from canary_sdk.stores import codec
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from canary_sdk.core.fields import Fields
     from canary_sdk.core.rollout import Rollout
-    from canary_sdk.ports import Snapshot, Stamp
+    from canary_sdk.ports import JournalLine, Snapshot, Stamp
     from canary_sdk.stores.codec import Held
 
 PERCENT: Final = "rollout"
@@ -24,12 +24,13 @@ PERCENT: Final = "rollout"
 
 def dismissals(
     snapshot: Snapshot, flag_key: str, before: Held, after: Held, stamp: Stamp, *, force: bool
-) -> list[Change]:
-    """Return what takes a flag's percentage out of the hands of its rollouts, where an edit changes it.
+) -> tuple[list[Change], list[JournalLine]]:
+    """Return what takes a flag's percentage out of the hands of its rollouts, where an edit changes it; and the lines.
 
     Raises `Refused` if there is anything to take and it is not to be forced.
     """
-    changes = []
+    changes: list[Change] = []
+    lines: list[JournalLine] = []
     for environment, rollout, revision in _rollouts(snapshot, flag_key):
         old, new = (_percent(held.fields, environment) for held in (before, after))
         if old == new:
@@ -42,7 +43,9 @@ def dismissals(
         after_edit = dismissed(rollout, By(stamp.actor, stamp.at, stamp.reason or "its percentage was set by force"))
         key = codec.state_key(environment, flag_key)
         changes.append(Change(codec.ROLLOUT, key, codec.encode_rollout(after_edit), expected=revision))
-    return changes
+        record = transition(rollout, after_edit, stamp.at)
+        lines += [codec.journal_line(environment, record)] if record else []
+    return changes, lines
 
 
 def _rollouts(snapshot: Snapshot, flag_key: str) -> Iterator[tuple[str, Rollout, int]]:

@@ -29,7 +29,17 @@ if TYPE_CHECKING:
     from canary_sdk.core.fields import Fields
     from canary_sdk.core.flags import Flag
     from canary_sdk.core.journal import Record
-    from canary_sdk.ports import Document, FlagStore, HistoryRow, JournalEntry, Removed, Snapshot, Stamp, StoredFlag
+    from canary_sdk.ports import (
+        Document,
+        FlagStore,
+        HistoryRow,
+        JournalEntry,
+        JournalLine,
+        Removed,
+        Snapshot,
+        Stamp,
+        StoredFlag,
+    )
 
     Amend = Callable[[Held, int], Held]
 
@@ -260,10 +270,11 @@ class DocumentRepository:
                 return found
             check_references(snapshot, [change])
             taken: list[Change] = []
+            lines: list[JournalLine] = []
             if kind == codec.FLAG and after.fields is not None:
-                taken = dismissals(snapshot, key, before, after, stamp, force=force)
+                taken, lines = dismissals(snapshot, key, before, after, stamp, force=force)
             signed = replace(stamp, reason=f"forced: {stamp.reason}".rstrip(": ")) if taken else stamp
-            if self._committed([change, *taken], signed) is not None:
+            if self._committed([change, *taken], signed, lines) is not None:
                 return found + 1
         raise AssertionError
 
@@ -273,10 +284,10 @@ class DocumentRepository:
             yield self._store.load()
         raise StoreError(f"{ATTEMPTS} times somebody else changed the same before this could be written; try again")
 
-    def _committed(self, changes: Sequence[Change], stamp: Stamp) -> int | None:
+    def _committed(self, changes: Sequence[Change], stamp: Stamp, lines: Sequence[JournalLine] = ()) -> int | None:
         """Return the version after these changes, None if somebody else was faster."""
         try:
-            return self._store.commit(changes, actor=stamp.actor, reason=stamp.reason, at=stamp.at)
+            return self._store.commit(changes, actor=stamp.actor, reason=stamp.reason, at=stamp.at, journal=lines)
         except StaleWrite:
             return None
 

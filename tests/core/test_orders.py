@@ -121,12 +121,16 @@ def test_what_was_ordered_is_told_with_who_and_why() -> None:
 
 
 def test_it_begins_when_the_plan_says_or_at_once() -> None:
-    """The plan's own time comes first; without one, and after a restart that is later, it is now."""
+    """The plan's own time comes first; without one, and where that is past, it begins at once."""
     later = a_plan(start=WALL + 3600)
-    assert orders.start(PLAN, IDLE, ANA)[0].start_at == WALL
+    state, (told,) = orders.start(PLAN, IDLE, ANA)
+    assert isinstance(told, RolloutScheduled)
+    assert (state.start_at, told.start_at) == (0.0, WALL), "whoever's wall clock is behind does not wait for it"
     assert orders.start(later, IDLE, ANA)[0].start_at == WALL + 3600
     aborted, _ = orders.abort(a_running(), BO)
-    assert orders.restart(later, aborted, By("ana", WALL + 7200))[0].start_at == WALL + 7200
+    state, (told,) = orders.restart(later, aborted, By("ana", WALL + 7200))
+    assert isinstance(told, RolloutScheduled)
+    assert (state.start_at, told.start_at) == (WALL + 3600, WALL + 7200)
     assert orders.restart(later, aborted, By("ana", WALL + 60))[0].start_at == WALL + 3600
 
 
