@@ -147,6 +147,15 @@ def test_an_integer_is_a_float_and_nothing_else_is_another_type(client: OpenFeat
                 assert flag_key in str(details.error_message)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_type_is_answered_to_whoever_asks(canary: Canary, client: OpenFeatureClient, kind: str) -> None:
+    """The context decides whatever the type: one user is given the candidate, another the default, nobody either."""
+    flag_key, candidate = KINDS[kind]
+    canary.update(flag_key, {"rollout": 50, "salt": "checkout"})
+    baseline = FLAGS[flag_key].get("default", False)
+    assert [ask(client, kind, flag_key, context).value for context in (ON, OFF)] == [candidate, baseline]
+
+
 def test_asynchronous_evaluation_never_suspends(canary: Canary, client: OpenFeatureClient) -> None:
     """Driven by hand, the coroutine of every type returns at its first step: there is nothing to wait for."""
     for kind, (flag_key, value) in KINDS.items():
