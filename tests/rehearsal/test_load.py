@@ -239,7 +239,7 @@ async def test_the_command_writes_a_line_a_second_and_ends_in_time() -> None:
         told, errors = await finished(process, close=False)
     seconds = [parse_second(line) for line in told.splitlines()]
     assert (process.returncode, errors, len(seconds)) == (0, "", 2)
-    assert 60 <= sum(second.sent for second in seconds) <= 120
+    assert 20 <= sum(second.sent for second in seconds) <= 120
 
 
 async def test_the_command_ends_with_its_parent() -> None:

@@ -251,7 +251,7 @@ def test_a_server_that_stands_still_holds_nobody(ours: Place) -> None:
         for use in (*uses(store), *uses(fresh)):
             begun = SYSTEM_CLOCK.monotonic()
             assert "the server runs, is overloaded or cut off" in refusal(use)
-            assert SYSTEM_CLOCK.monotonic() - begun < 1.0
+            assert SYSTEM_CLOCK.monotonic() - begun < 5.0
         assert not store.has_news()
         ours.server.signal(signal.SIGCONT)
         eventually(lambda: _answers(store))
