@@ -189,13 +189,13 @@ def _plain(value: Any) -> object:
 def _findings(findings: Sequence[Finding]) -> list[list[object]]:
     """Write findings without what goes without saying: all of a pass but its name, and a reason that repeats itself.
 
-    What passed was counted in units of work, whose figures are the interval's; those of calls stand nowhere else.
+    What passed was counted in units of work, whose figures are the interval's; others stand nowhere else.
     """
     lines, last = [], ""
     for finding in findings:
         line: list[object] = [finding.slo.text, finding.outcome.value]
         passed = finding.outcome is Outcome.PASS
-        if not passed or finding.slo.of == "call":
+        if not passed or finding.slo.of != "unit":
             line += _numbers(finding)
         if not passed:
             line += [int(finding.shared), 0 if finding.why == last else finding.why]

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from canary_sdk.core.slo import Metric, say_rate, say_ratio, say_seconds, tolerated
 from canary_sdk.core.tally import EMPTY, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from canary_sdk.core.slo import Slo
 
@@ -93,7 +94,7 @@ class Finding:
             return f"{self.slo.name} is {self.outcome.name}: {self.why} ({say_seconds(seconds)})"
         return (
             f"{self.slo.name} {self.slo.say(self.candidate)} against a limit of {self.slo.say(self.limit)} "
-            f"({self._against}, {self.samples} requests in {say_seconds(seconds)})"
+            f"({self._against}, {self.samples} {_noun(self.slo)} in {say_seconds(seconds)})"
         )
 
     @property
@@ -174,7 +175,7 @@ def judge(
     slos: Iterable[Slo],
     unit: Arms,
     *,
-    call: Arms = Arms(),
+    others: Mapping[str, Arms] = MappingProxyType({}),
     total: Tally,
     share: float,
     tolerance: float,
@@ -182,16 +183,17 @@ def judge(
 ) -> Verdict:
     """Hold one interval against `slos`.
 
-    `unit` counts units of work and `call` the decorated calls; `total` is all traffic of the flag, on which throughput
+    `unit` counts units of work, `others` what else is promised of, by `Slo.counts`: decorated calls, and the values of
+    indicators, the bad ones as errors. `total` is all traffic of the flag, on which throughput
     is judged; `share` (0 to 1) is the candidate's part of it. `tolerance` is 0.1 for 10 %. To judge the service after a
     trip, pass the whole traffic as candidate, and no baseline.
     """
     bar = _Bar(tolerance, min_samples)
-    arms = {"unit": unit, "call": call}
+    arms = {"unit": unit, **others}
     findings = tuple(
         _find_throughput(slo, total, unit.candidate, share, tolerance)
         if slo.metric is Metric.THROUGHPUT
-        else _find(slo, arms[slo.of], bar)
+        else _find(slo, arms.get(slo.counts, Arms()), bar)
         for slo in slos
     )
     return Verdict(findings, total.seconds)
@@ -251,7 +253,8 @@ def _read(slo: Slo, tally: Tally, bar: _Bar) -> _Reading:
     if not tally.requests:
         return _Reading(Outcome.INCONCLUSIVE, "no data")
     if tally.requests < bar.min_samples:
-        return _Reading(Outcome.INCONCLUSIVE, f"{tally.requests} requests, at least {bar.min_samples} are needed")
+        why = f"{tally.requests} {_noun(slo)}, at least {bar.min_samples} are needed"
+        return _Reading(Outcome.INCONCLUSIVE, why)
     if slo.quantile is None:
         return _read_errors(slo, tally, bar)
     return _read_latency(slo, slo.quantile, tally, bar)
@@ -264,8 +267,14 @@ def _read_errors(slo: Slo, tally: Tally, bar: _Bar) -> _Reading:
         tolerable=tally.error_rate <= loose,
         alone=tally.errors == 1,
     )
-    why = f"{tally.errors} of {tally.requests} requests failed, {say_ratio(slo.limit)} may"
+    what, may = ("were bad", "may be") if slo.cut else ("failed", "may")
+    why = f"{tally.errors} of {tally.requests} {_noun(slo)} {what}, {say_ratio(slo.limit)} {may}"
     return _Reading(outcome, why, tally.errors)
+
+
+def _noun(slo: Slo) -> str:
+    """Say what is counted."""
+    return "values" if slo.cut else "requests"
 
 
 def _read_latency(slo: Slo, quantile: float, tally: Tally, bar: _Bar) -> _Reading:

@@ -75,8 +75,8 @@ class Stage:
 
     @property
     def promises(self) -> tuple[Slo, ...]:
-        """The SLOs that an arm can break."""
-        return tuple(slo for slo in self.slos if slo.metric is not Metric.THROUGHPUT)
+        """The SLOs that an arm can break, and that are compared: of indicators there is no stream."""
+        return tuple(slo for slo in self.slos if slo.metric in (Metric.LATENCY, Metric.ERRORS))
 
     @property
     def floor(self) -> Slo | None:

@@ -4,6 +4,10 @@
     errors < 1%        share of requests that failed
     throughput > 50/s  requests a second of the whole service
     call.p95 < 50ms    the same for the decorated call itself; also call.errors
+    cache_hit > 90%    share of an indicator's values, reported by the application, that were true
+    basket.p50 > 20    half of an indicator's values are at least 20; other percentiles, and `<`, likewise
+
+What is promised of an indicator is a share of bad values, whatever the values are: not true, below 20, over 20.
 
 Exactly at the limit keeps the promise: `p95 < 500ms` is broken when more than 5 % of the requests took *longer* than
 500 ms, which is to say when the empirical quantile (inverted distribution function) lies over the limit.
@@ -14,14 +18,15 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Of = Literal["unit", "call"]
-"""Whose figures: the unit of work's, or the decorated call's own."""
+Of = str
+"""Whose figures: the unit of work's (`unit`), the decorated call's own (`call`), or the indicator's of that name."""
 
 
 class Metric(StrEnum):
@@ -30,12 +35,25 @@ class Metric(StrEnum):
     LATENCY = "latency"
     ERRORS = "errors"
     THROUGHPUT = "throughput"
+    INDICATOR = "indicator"
+
+
+class Cut(NamedTuple):
+    """Where an indicator's good values end: those `below` it are bad, or else those over it; true is 1, false is 0."""
+
+    value: float
+    below: bool
+
+    def is_bad(self, value: float) -> bool:
+        """Whether this value counts against the indicator. Exactly at the cut is good."""
+        return value < self.value if self.below else value > self.value
 
 
 @dataclass(frozen=True, slots=True)
 class Slo:
     """One promise. `limit` is in seconds, a ratio, or requests a second; `quantile` is 0.95 for p95, else None.
 
+    Of an indicator, `limit` is the share of its values that may be bad, and `cut` tells which are.
     `text` is how it was written, tidied. Two spellings of one promise (1s, 1000ms) are equal.
     """
 
@@ -44,6 +62,12 @@ class Slo:
     limit: float
     quantile: float | None = None
     of: Of = "unit"
+    cut: Cut | None = None
+
+    @property
+    def counts(self) -> str:
+        """What has to be counted for it: units, calls, or an indicator's values on the bad side of this cut."""
+        return f"{self.of}{'<' if self.cut.below else '>'}{self.cut.value!r}" if self.cut else self.of
 
     @property
     def name(self) -> str:
@@ -59,6 +83,8 @@ class Slo:
                 return say_ratio(value)
             case Metric.THROUGHPUT:
                 return say_rate(value)
+            case Metric.INDICATOR:
+                return f"{say_ratio(value)} bad"
 
 
 def tolerated(limit: float, tolerance: float) -> float:
@@ -106,6 +132,9 @@ def say_rate(value: float) -> str:
 
 _SPLIT: Final = re.compile(r"\s*([^<>=≤≥]*?)\s*([<>=≤≥]+)\s*([0-9.,_]*)\s*(.*?)\s*", re.ASCII | re.DOTALL)
 _SUBJECT: Final = re.compile(r"(call\s*\.\s*)?(p([0-9]+(?:\.[0-9]+)?)|errors|throughput)", re.ASCII)
+_INDICATOR: Final = re.compile(r"([a-z][a-z0-9_]*)(?:\.p([0-9]+(?:\.[0-9]+)?))?", re.ASCII)
+_TAKEN: Final = ("unit", "call")
+"""What no indicator can be called, beside what can be promised of units and calls."""
 _NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 
 
@@ -152,6 +181,8 @@ def parse_slo(text: str) -> Slo:
 
 def _built(parts: _Parts) -> Slo:
     """Make the value from parts without a mistake."""
+    if not _SUBJECT.fullmatch(parts.subject):
+        return _built_indicator(parts)
     metric, percentile = _metric(parts.subject)
     of: Of = "call" if parts.subject.startswith("call") else "unit"
     name = metric if percentile is None else f"p{_plain(parts.subject.rpartition('p')[2])}"
@@ -161,6 +192,22 @@ def _built(parts: _Parts) -> Slo:
         limit=_limit(parts, metric),
         quantile=None if percentile is None else _tidy(percentile / 100),
         of=of,
+    )
+
+
+def _built_indicator(parts: _Parts) -> Slo:
+    """Make the promise of an indicator: at most that share of its values may lie on the bad side of a cut."""
+    found = _INDICATOR.fullmatch(parts.subject)
+    assert found
+    name, percentile = found.groups()
+    below, is_value = parts.sign == ">", percentile is not None
+    share = float(percentile if is_value else parts.number) / 100
+    return Slo(
+        text=f"{name}{f'.p{_plain(percentile)}' if is_value else ''} {parts.sign} {_plain(parts.number)}{parts.unit}",
+        metric=Metric.INDICATOR,
+        limit=_tidy(share if below is is_value else 1 - share),
+        of=name,
+        cut=Cut(float(parts.number) if is_value else 0.5, below),
     )
 
 
@@ -200,14 +247,49 @@ def _plain(number: str) -> str:
 def _complaint(parts: _Parts) -> str:
     """Say what is wrong with the first wrong part; empty when nothing is."""
     subject = _SUBJECT.fullmatch(parts.subject)
+    if subject is None and _is_indicator(parts.subject):
+        return _about_indicator(parts)
     if subject is None:
-        return f"found {parts.subject!r}, expected a percentile such as p95, 'errors' or 'throughput'"
+        expected = "a percentile such as p95, 'errors', 'throughput' or an indicator such as cache_hit"
+        return f"found {parts.subject!r}, expected {expected}"
     metric, percentile = _metric(parts.subject)
     return (
         (_about_percentile(subject[3], percentile) if percentile is not None else "")
         or _about_form(parts, metric, subject[1])
         or _about_limit(parts, metric)
     )
+
+
+def _is_indicator(subject: str) -> bool:
+    """Whether this names an indicator, and not by mistake what can be promised of units and calls."""
+    found = _INDICATOR.fullmatch(subject)
+    return found is not None and found[1] not in _TAKEN and not _SUBJECT.fullmatch(_repaired_subject(found[1]))
+
+
+def _about_indicator(parts: _Parts) -> str:
+    name, _, percentile = parts.subject.partition(".p")
+    if parts.sign not in ("<", ">"):
+        return f"found {parts.sign!r}, expected '<' or '>'"
+    if not _NUMBER.fullmatch(parts.number):
+        found = repr(parts.number + parts.unit) if parts.number or parts.unit else "nothing"
+        return f"found {found} as the limit, expected a number such as 90% or, of {name}.p50, 20"
+    return _about_values(percentile, parts) if percentile else _about_share(name, parts)
+
+
+def _about_values(percentile: str, parts: _Parts) -> str:
+    if parts.unit:
+        return f"found the unit {parts.unit!r}, expected none: values are compared as they were reported"
+    if not math.isfinite(float(parts.number)):
+        return f"found a limit of {parts.number}, expected a finite one"
+    return _about_percentile(percentile, float(percentile))
+
+
+def _about_share(name: str, parts: _Parts) -> str:
+    if parts.unit != "%":
+        return f"found {parts.number + parts.unit!r}, expected a share such as 90%, or a percentile such as {name}.p50"
+    if not 0 < float(parts.number) < 100:
+        return f"found a limit of {parts.number}%, expected more than 0% and less than 100%"
+    return ""
 
 
 def _about_percentile(written: str, percentile: float) -> str:
@@ -295,7 +377,8 @@ def _repaired_subject(subject: str) -> str:
     lowered = subject.lower().strip()
     prefix, name = ("call.", lowered.removeprefix("call.").strip()) if lowered.startswith("call.") else ("", lowered)
     name = re.sub(r"^(?:p|percentile|q)?\s*([0-9]+(?:\.[0-9]{1,3})?)\s*(?:p|th|%)?\s*(?:percentile)?$", r"p\1", name)
-    name = _MEANT.get(name, name)
+    near = get_close_matches(name, ("errors", "throughput"), n=1, cutoff=0.8)
+    name = _MEANT.get(name, near[0] if near else name)
     return name if name == "throughput" else prefix + name
 
 

@@ -41,5 +41,7 @@ def keeps(tally: Tally, slos: Sequence[Slo]) -> bool | None:
     """Whether this traffic keeps its promises; None when there is too little of it to say."""
     if tally.requests < FEWEST:
         return None
-    verdict = judge(slos, Arms(tally), call=Arms(tally), total=tally, share=1.0, tolerance=0.0, min_samples=FEWEST)
+    verdict = judge(
+        slos, Arms(tally), others={"call": Arms(tally)}, total=tally, share=1.0, tolerance=0.0, min_samples=FEWEST
+    )
     return verdict.outcome is not Outcome.BREACH

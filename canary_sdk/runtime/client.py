@@ -251,6 +251,22 @@ class Canary(Control):
         unit = self.units.current()
         return None if unit is None or unit.is_over else unit
 
+    def observe(self, name: str, value: float) -> None:
+        """Report a value of an indicator, on the arms that the open unit of work has met so far.
+
+        `value` is a number, or a boolean; `cache_hit > 90%` and `basket_value.p50 > 20` are SLOs of indicators. A name
+        of which no SLO speaks, or a value outside a unit of work, is forgotten at once. Threads: any. Never raises:
+        what is no number is refused later, and counted in `status().failures`. Cost: one append to a ring.
+        """
+        try:
+            units = self.units
+            if name in units.indicators:
+                unit = working(units.current())
+                if unit is not None and unit.marks:
+                    units.value_ring.append((unit, len(unit.marks), name, value))
+        except Exception as error:  # noqa: BLE001 - never raises into the application
+            self.failures.note(("observe", error, "The value was not counted"))
+
     # --- what another tool answers -----------------------------------------------------------------------------------
 
     def settled(self, flag_key: str, context: Context = None) -> Evaluation | None:

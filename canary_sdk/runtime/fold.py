@@ -9,7 +9,9 @@ Threads: the ticker's only.
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from canary_sdk.core.evaluation import Role
@@ -22,12 +24,14 @@ if TYPE_CHECKING:
 
     from canary_sdk.clock import Clock
     from canary_sdk.core.evaluation import Evaluation
-    from canary_sdk.core.slo import Of
+    from canary_sdk.core.slo import Cut, Of
     from canary_sdk.measure.arena import Arena
     from canary_sdk.measure.arm import Arm
     from canary_sdk.measure.trial import Trial
+    from canary_sdk.runtime.failures import Failure
     from canary_sdk.runtime.scope import Unit, Units
 
+    Cuts = Mapping[str, Mapping[str, Mapping[str, Cut]]]
     Limits = Mapping[tuple[str, Of], tuple[float, ...]]
     Progress = dict[str | Trial, int]
     """What an open unit was counted for already: how many limits of a flag's arm, and whether in its trial."""
@@ -44,11 +48,16 @@ SERVER_ERROR: Final = 500
 class Folder:
     """Folds one process's rings into its segment of the arena."""
 
-    def __init__(self, units: Units, arena: Arena, clock: Clock) -> None:
-        """Fold the rings that `units` has now."""
+    def __init__(
+        self, units: Units, arena: Arena, clock: Clock, note: Callable[[Failure], object] = lambda _: None
+    ) -> None:
+        """Fold the rings that `units` has now; `note` is told of a reported value that is no number."""
         self._source = units
         self._units = units.ring
         self._calls = units.call_ring
+        self._values = units.value_ring
+        self._note = note
+        self._cuts: Cuts = {}
         self._arena = arena
         self._now = clock.monotonic
         self._pause = clock.pause
@@ -66,13 +75,17 @@ class Folder:
 
     @property
     def dropped(self) -> int:
-        """Units and calls that were never counted because there was no room for them."""
-        return self._units.dropped + self._calls.dropped + self._let_go
+        """Units, calls and reported values that were never counted because there was no room for them."""
+        return self._units.dropped + self._calls.dropped + self._values.dropped + self._let_go
 
     def hold_against(self, limits: Limits) -> None:
         """Count requests over these limits (seconds) from now on, by flag key and kind."""
         self._limits = limits
         self._arms.clear()
+
+    def cut(self, cuts: Cuts) -> None:
+        """Count reported values by these cuts from now on: by flag key, by indicator, by what the arm counts."""
+        self._cuts = cuts
 
     def count_for(self, trials: Mapping[str, Trial]) -> None:
         """Count for the sequential judge in these trials from now on, by flag key."""
@@ -93,6 +106,7 @@ class Folder:
         self._piecewise(len(self._open), self._fold_open)
         self._piecewise(self._units.capacity, self._fold_new)
         self._piecewise(self._calls.capacity, self._fold_calls)
+        self._piecewise(self._values.capacity, self._fold_values)
 
     def _piecewise(self, most: int, fold_piece: Callable[[], bool]) -> None:
         """Fold piece by piece until there is no more, or `most` records are done."""
@@ -137,6 +151,18 @@ class Folder:
             else:
                 arm.finish(seconds, bin_of(seconds), error=outcome == FAILED)
         return len(calls) == BATCH
+
+    def _fold_values(self) -> bool:
+        values = self._values.drain(PIECE)
+        for unit, marks, name, value in values:
+            if not isinstance(value, (int, float)) or math.isnan(value):
+                what = "NaN" if isinstance(value, float) else f"a value of type {type(value).__name__}"
+                self._note((f"observing {name}", f"found {what}, expected a number or a boolean", "It was not counted"))
+                continue
+            for flag_key, (evaluation, _) in islice(list(unit.marks.items()), marks):
+                for counts, cut in self._cuts.get(flag_key, {}).get(name, {}).items():
+                    self.arm(flag_key, evaluation.role, counts).finish(0.0, 0, error=cut.is_bad(value))
+        return len(values) == PIECE
 
     def _settle(self, unit: Unit, progress: Progress) -> bool:
         """Count a unit that has ended and return True; one that is open against the limits that its age has crossed.

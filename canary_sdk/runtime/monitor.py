@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from canary_sdk.core.judge import Verdict
     from canary_sdk.core.release import Release
     from canary_sdk.core.rollout import Rollout
-    from canary_sdk.core.slo import Of
+    from canary_sdk.core.slo import Cut, Of
     from canary_sdk.core.tally import Tally
     from canary_sdk.measure.arena import Arena
     from canary_sdk.measure.counters import Counters
@@ -85,7 +85,12 @@ class Watch:
         self.hearing = hearing
         self.told: Action | None = None
         self._policy = policy
-        kinds: tuple[Of, ...] = ("unit", "call") if any(slo.of == "call" for slo in flag.promises) else ("unit",)
+        kinds = tuple(dict.fromkeys(("unit", *(slo.counts for slo in flag.promises))))
+        self._others = kinds[1:]
+        self.cuts: dict[str, dict[str, Cut]] = {}
+        for slo in flag.promises:
+            if slo.cut:
+                self.cuts.setdefault(slo.of, {})[slo.counts] = slo.cut
         self.limits = {(flag.key, of): limits_of(flag.promises, policy.tolerance, of) for of in kinds}
         self._quantiles = sorted({*SHOWN, *(slo.quantile for slo in flag.promises if slo.quantile)})
         self._slices = slices_of(policy)
@@ -123,7 +128,7 @@ class Watch:
         if breaker.state is State.OPEN:
             return self._decide_open(breaker, now, at)
         unit = self._arms("unit")
-        self.verdict = self._judge(unit, self._arms("call"))
+        self.verdict = self._judge(unit, {of: self._arms(of) for of in self._others})
         after, events = breakers.observe(breaker, *self._classic(self.verdict), now, at)
         ended, more = breakers.end_probe(after, self._policy, now, at)
         total = self.tally(*ALL_ROLES) if self.tally(Role.APART).requests else None
@@ -146,7 +151,8 @@ class Watch:
     def _classic(self, verdict: Verdict) -> tuple[Verdict, AutoRollback]:
         """Return what the classic rule has to decide on, and how: where nobody else judges, all that is not soft.
 
-        What is promised of calls is its own in any case: the sequential judge is told of units of work only.
+        What is promised of calls and of indicators is its own in any case: the sequential judge is told of units of
+        work only.
         """
         hard = verdict.without(self.flag.soft)
         if self._policy.rule is not RollbackRule.SEQUENTIAL:
@@ -216,7 +222,8 @@ class Watch:
     def _decide_open(self, breaker: Breaker, now: float, at: float) -> Decision:
         """Look at the whole traffic: did taking the flag back help, and is it time for a probe?"""
         self._judged_at_s = None
-        self.verdict = self._judge(Arms(self.tally(*ALL_ROLES)), Arms(self.tally(*ALL_ROLES, of="call")))
+        others = {of: Arms(self.tally(*ALL_ROLES, of=of)) for of in self._others}
+        self.verdict = self._judge(Arms(self.tally(*ALL_ROLES)), others)
         service = self.verdict.without(self.flag.soft)
         after, events = breakers.observe_service(breaker, service, self._policy, now, at)
         probing, more = breakers.start_probe(after, self._policy, now, at)
@@ -226,11 +233,11 @@ class Watch:
         baseline = self.tally(Role.BASELINE, of=of)
         return Arms(self.tally(Role.CANDIDATE, of=of), baseline if baseline.requests else None)
 
-    def _judge(self, unit: Arms, call: Arms) -> Verdict:
+    def _judge(self, unit: Arms, others: Mapping[str, Arms]) -> Verdict:
         return judge(
             self.flag.promises,
             unit,
-            call=call,
+            others=others,
             total=self.tally(*ALL_ROLES),
             share=self.flag.rollout / 100,
             tolerance=self._policy.tolerance,
@@ -248,7 +255,8 @@ class Monitor:
         self._save_due = 0.0
         self._arena = arena
         self._clock = clock
-        self._folder = Folder(units, arena, clock)
+        self._units = units
+        self._folder = Folder(units, arena, clock, failures.note)
         self._flags: Mapping[str, CompiledFlag] = {}
         self._watches: dict[str, Watch] = {}
         self._policy: AutoRollback | None = None
@@ -300,6 +308,8 @@ class Monitor:
             self._slice_due = now + _slice_s(policy)
         self._flags = flags
         self._folder.hold_against({name: limits for watch in watches.values() for name, limits in watch.limits.items()})
+        self._folder.cut({key: watch.cuts for key, watch in watches.items()})
+        self._units.indicators = frozenset(name for watch in watches.values() for name in watch.cuts)
         for key, watch in watches.items():
             if watch is not kept.get(key):
                 watch.slide(self._folder, self._arena, now)

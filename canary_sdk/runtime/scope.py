@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from canary_sdk.runtime.failures import Failures
 
     Call = tuple[Evaluation, float, int]
+    Value = tuple["Unit", int, str, object]
+    """A value that was reported: in which unit, after how many of its marks, of which indicator."""
     Subject = str | Callable[[], str | None] | None
 
 P = ParamSpec("P")
@@ -106,11 +108,12 @@ class Open(Protocol):
 
 
 class Units:
-    """Opens units of work and hands them, with the decorated calls, to the background.
+    """Opens units of work and hands them, with the decorated calls and reported values, to the background.
 
     `open(subject)` starts a unit and records it; `open_request(subject)` does so for an HTTP request, which scopes
     inside it join; `record_call(call)` records one decorated call. They are bound to this process's rings by `warm_up`,
-    and wake the process up first while it is cold. `enter(unit)` makes a unit the current one.
+    and wake the process up first while it is cold. `enter(unit)` makes a unit the current one. `indicators` are those
+    of which a served flag promises something.
     """
 
     open: Open
@@ -132,6 +135,8 @@ class Units:
         """Forget this process's rings: at the start, and in a forked child, where the parent's units are not ours."""
         self.ring: Ring[Unit] = Ring(RING_CAPACITY)
         self.call_ring: Ring[Call] = Ring(RING_CAPACITY)
+        self.value_ring: Ring[Value] = Ring(RING_CAPACITY)
+        self.indicators: frozenset[str] = frozenset()
 
         def open_cold(subject: Subject = None) -> Unit:
             self._wake()

@@ -256,7 +256,9 @@ def test_a_call_s_promise_is_held_against_calls() -> None:
     """`call.p95` reads the decorated calls and nothing of the units of work, and the other way round."""
     slow, quick = a_tally(100), a_tally(0, text="call.p95 < 500ms")
     slos = [parse_slo("call.p95 < 500ms"), parse_slo(P95)]
-    verdict = judge(slos, Arms(slow), call=Arms(quick), total=slow, share=1.0, tolerance=TOLERANCE, min_samples=50)
+    verdict = judge(
+        slos, Arms(slow), others={"call": Arms(quick)}, total=slow, share=1.0, tolerance=TOLERANCE, min_samples=50
+    )
     assert [finding.outcome for finding in verdict.findings] == [Outcome.PASS, Outcome.BREACH]
 
 

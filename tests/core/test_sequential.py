@@ -384,6 +384,13 @@ def test_a_decision_tells_its_numbers() -> None:
     assert "\n" not in found.sentence
 
 
+def test_indicators_are_not_compared() -> None:
+    """There is no stream for them: a stage promises of them nothing that the comparison is asked."""
+    asked = terms(slos=["errors < 1%", "cache_hit > 90%", "throughput > 50/s"])
+    assert [slo.name for slo in asked.stages[0].promises] == ["errors"]
+    assert asked.names == ("errors",)
+
+
 def test_a_flag_without_slos_goes_on() -> None:
     """Where nothing is promised nothing follows."""
     assert decide(open_case(terms(slos=[]))).action is Action.CONTINUE

@@ -59,6 +59,39 @@ def test_blanks_and_idle_zeros_are_free(text: str, tidy: str) -> None:
     assert parse_slo(text).text == tidy
 
 
+@pytest.mark.parametrize(
+    ("text", "limit", "bad", "good"),
+    [
+        ("cache_hit > 90%", 0.1, (False, 0), (True, 1)),
+        ("cache_miss < 5%", 0.05, (True, 1), (False, 0)),
+        ("basket.p50 > 20", 0.5, (19.99, -3), (20, 20.0, 1e9)),
+        ("basket.p10 > 5.50", 0.1, (5.4,), (5.5,)),
+        ("queue.p95 < 100", 0.05, (100.1, float("inf")), (100, 0, float("-inf"))),
+    ],
+)
+def test_a_promise_of_an_indicator_is_a_share_of_bad_values(
+    text: str, limit: float, bad: tuple[float, ...], good: tuple[float, ...]
+) -> None:
+    """Not true, too low or too high; at most that share; a value exactly at the cut is good."""
+    slo = parse_slo(text)
+    assert (slo.metric, slo.limit) == (Metric.INDICATOR, limit)
+    assert slo.of == text.partition(" ")[0].partition(".")[0]
+    assert slo.cut
+    assert all(map(slo.cut.is_bad, bad))
+    assert not any(map(slo.cut.is_bad, good))
+    assert parse_slo(slo.text) == slo
+    assert parse_slo(slo.text).text == slo.text
+    assert slo.say(limit) == f"{limit * 100:g} % bad"
+
+
+def test_promises_of_one_cut_are_counted_once() -> None:
+    """What is counted is told by the indicator and the cut, whatever the share that may be bad."""
+    assert parse_slo("hit > 90%").counts == parse_slo("hit > 50%").counts
+    assert parse_slo("hit > 90%").counts != parse_slo("hit < 90%").counts
+    assert parse_slo("hit.p50 > 20").counts != parse_slo("hit.p50 > 21").counts
+    assert (parse_slo("p95 < 1s").counts, parse_slo("call.errors < 1%").counts) == ("unit", "call")
+
+
 def test_two_spellings_of_one_promise_are_equal() -> None:
     """A second is a thousand milliseconds; changing the unit is no change."""
     assert parse_slo("p99 < 1000ms") == parse_slo("p99<1s")
@@ -86,6 +119,7 @@ def test_a_limit_on_errors_equals_the_share_it_speaks_of(thousandths: int, times
     assert thousandths * times / (100_000 * times) == slo.limit
 
 
+SUBJECTS: Final = "expected a percentile such as p95, 'errors', 'throughput' or an indicator such as cache_hit"
 FORMS: Final = "'p95 < 500ms', 'errors < 1%' or 'throughput > 50/s'"
 MISTAKES: Final = {
     "": f"'' has no '<' or '>'; expected a comparison such as {FORMS}",
@@ -106,28 +140,28 @@ MISTAKES: Final = {
     "errors < 5ms": "found the unit 'ms', expected '%'",
     "throughput > 3000/min": "found the unit '/min', expected '/s'; did you mean 'throughput > 50/s'?",
     "throughput > 50 rps": "found the unit 'rps', expected '/s'; did you mean 'throughput > 50/s'?",
-    "error < 1%": (
-        "found 'error', expected a percentile such as p95, 'errors' or 'throughput'; did you mean 'errors < 1%'?"
-    ),
-    "call.error_rate < 1%": (
-        "found 'call.error_rate', expected a percentile such as p95, 'errors' or 'throughput'; "
-        "did you mean 'call.errors < 1%'?"
-    ),
-    "p 95 < 1s": (
-        "found 'p 95', expected a percentile such as p95, 'errors' or 'throughput'; did you mean 'p95 < 1s'?"
-    ),
-    "P95 < 1S": "found 'P95', expected a percentile such as p95, 'errors' or 'throughput'; did you mean 'p95 < 1s'?",
-    "95th percentile < 1s": (
-        "found '95th percentile', expected a percentile such as p95, 'errors' or 'throughput'; did you mean 'p95 < 1s'?"
-    ),
-    "latency < 1s": (
-        "found 'latency', expected a percentile such as p95, 'errors' or 'throughput'; did you mean 'p95 < 1s'?"
-    ),
-    "rps > 50": (
-        "found 'rps', expected a percentile such as p95, 'errors' or 'throughput'; did you mean 'throughput > 50/s'?"
-    ),
-    "cpu < 80%": "found 'cpu', expected a percentile such as p95, 'errors' or 'throughput'",
-    "< 1s": "found '', expected a percentile such as p95, 'errors' or 'throughput'",
+    "error < 1%": f"found 'error', {SUBJECTS}; did you mean 'errors < 1%'?",
+    "call.error_rate < 1%": f"found 'call.error_rate', {SUBJECTS}; did you mean 'call.errors < 1%'?",
+    "p 95 < 1s": f"found 'p 95', {SUBJECTS}; did you mean 'p95 < 1s'?",
+    "P95 < 1S": f"found 'P95', {SUBJECTS}; did you mean 'p95 < 1s'?",
+    "95th percentile < 1s": f"found '95th percentile', {SUBJECTS}; did you mean 'p95 < 1s'?",
+    "latency < 1s": f"found 'latency', {SUBJECTS}; did you mean 'p95 < 1s'?",
+    "rps > 50": f"found 'rps', {SUBJECTS}; did you mean 'throughput > 50/s'?",
+    "cpu load < 80%": f"found 'cpu load', {SUBJECTS}",
+    "erors < 1%": f"found 'erors', {SUBJECTS}; did you mean 'errors < 1%'?",
+    "throughputt > 5/s": f"found 'throughputt', {SUBJECTS}; did you mean 'throughput > 5/s'?",
+    "errors.p50 < 1": f"found 'errors.p50', {SUBJECTS}",
+    "call.hits > 90%": f"found 'call.hits', {SUBJECTS}",
+    "call > 90%": f"found 'call', {SUBJECTS}",
+    "cache_hit > 90": "found '90', expected a share such as 90%, or a percentile such as cache_hit.p50",
+    "cache_hit > 5ms": "found '5ms', expected a share such as 90%, or a percentile such as cache_hit.p50",
+    "cache_hit >= 90%": "found '>=', expected '<' or '>'",
+    "cache_hit >": "found nothing as the limit, expected a number such as 90% or, of cache_hit.p50, 20",
+    "cache_hit > 100%": "found a limit of 100%, expected more than 0% and less than 100%",
+    "cache_hit > 0%": "found a limit of 0%, expected more than 0% and less than 100%",
+    "basket.p50 > 20%": "found the unit '%', expected none: values are compared as they were reported",
+    "basket.p0 > 20": "found p0, expected a percentile between p0 and p100, both excluded",
+    "< 1s": f"found '', {SUBJECTS}",
     "p100 < 1s": ("found p100, expected a percentile between p0 and p100, both excluded; did you mean 'p99.9 < 1s'?"),
     "p0 < 1s": "found p0, expected a percentile between p0 and p100, both excluded",
     "p99.9999 < 1s": "found p99.9999, expected a percentile with at most three decimals",

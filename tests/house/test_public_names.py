@@ -45,6 +45,7 @@ CANARY = [
     "is_enabled",
     "kill",
     "mark",
+    "observe",
     "overrides",
     "release",
     "reset",

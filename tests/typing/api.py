@@ -101,6 +101,11 @@ assert_type(Shop().name, str)
 Shop().total("1")  # type: ignore[arg-type]
 
 
+canary.observe("cache_hit", True)
+canary.observe("basket_value", 31.5)
+canary.observe("basket_value", "31.5")  # type: ignore[arg-type]
+
+
 @canary.scope("job", key=lambda: "tenant")
 def job(tenant: str) -> int:
     """Do something that is no request."""

@@ -170,7 +170,7 @@ def figure_of(slo: Slo, tally: Tally) -> float | None:
     match slo.metric:
         case Metric.LATENCY:
             return tally.quantiles.get(slo.quantile or 0.0)
-        case Metric.ERRORS:
+        case Metric.ERRORS | Metric.INDICATOR:
             return tally.error_rate
         case Metric.THROUGHPUT:
             return tally.rate
