@@ -110,7 +110,8 @@ class Rollout:
     this stage has been watched, `baked_s` the part of it that counts as bake time, `starved_s` how long it has waited
     for evidence since. `told` are the causes of a hold that people have been told of in this stage. `baseline` is what
     was counted before stage 1, when everybody had the baseline: it stands in where no baseline arm is left.
-    `controller` is the host that moves it on, empty where none has begun to.
+    `controller` is the host that moves it on, empty where none has begun to; `setting` is the fingerprint of what it is
+    run by, as it was written down last.
     """
 
     flag_key: str
@@ -136,6 +137,7 @@ class Rollout:
     approvals: tuple[Approval, ...] = ()
     baseline: Tally | None = None
     controller: str = ""
+    setting: str = ""
 
     @property
     def is_settled(self) -> bool:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import mmh3
+
 from canary_sdk.core.config import auto_rollback_fields, parse_auto_rollback
-from canary_sdk.core.plan import parse_plan, plan_fields
+from canary_sdk.core.journal import Configuration
+from canary_sdk.core.plan import Plan, parse_plan, plan_fields
 from canary_sdk.core.slo import parse_slo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from canary_sdk.core.breaker import AutoRollback
-    from canary_sdk.core.plan import Plan
+    from canary_sdk.core.flags import Flag
     from canary_sdk.core.slo import Slo
 
 
@@ -26,6 +29,16 @@ class Setting:
     soft: tuple[Slo, ...]
     policy: AutoRollback
 
+    @classmethod
+    def of(cls, flag: Flag, policy: AutoRollback) -> Setting | None:
+        """Return by what a rollout of the flag is run; None where it has no plan."""
+        return cls(flag.plan, flag.slos, flag.soft, policy) if isinstance(flag.plan, Plan) else None
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells it from another in a few characters, the same in every process and release."""
+        return f"{mmh3.hash128(repr(self.to_fields())):032x}"
+
     def hard_in(self, stage: int) -> tuple[Slo, ...]:
         """Return the SLOs whose breach aborts, in stage 1, 2, …; after the promotion, those of the last stage."""
         own = self.plan.stages[min(stage, self.plan.last) - 1].slos if stage else ()
@@ -34,6 +47,10 @@ class Setting:
     def soft_in(self, stage: int) -> tuple[Slo, ...]:
         """Return the SLOs whose breach only holds."""
         return self.plan.soft(stage) or tuple(slo for slo in self.soft if slo not in self.hard_in(stage))
+
+    def written(self, flag_key: str, at: float, version: int, who: str = "") -> Configuration:
+        """Return the journal's record of it, from wall time `at` on, at this version of the store."""
+        return Configuration(flag_key=flag_key, at=at, version=version, fields=self.to_fields(), who=who)
 
     def to_fields(self) -> dict[str, Any]:
         """Return it as plain fields, in the words of the configuration."""

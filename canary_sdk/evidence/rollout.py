@@ -260,6 +260,12 @@ class _Tale:
         return found
 
     def _configure(self, entry: JournalEntry, record: Configuration) -> None:
+        """Take over what it is run by from now on; a process that begins to move it writes down what holds already.
+
+        A stage whose promises are changed is held against the last of them.
+        """
+        if self.configurations and self.configurations[-1].fields == record.fields:
+            return
         self.configurations.append(record)
         try:
             setting = Setting.from_fields(record.fields)
@@ -267,7 +273,7 @@ class _Tale:
             self.problems.append(f"line {entry.id}, {_moment(entry.at)}: the configuration cannot be read: {error!r}")
             return
         self.settings.append(setting)
-        if self.stages and self.stages[-1].setting is None:
+        if self.stages:
             self.stages[-1].setting = setting
 
 

@@ -24,6 +24,7 @@ from canary_sdk.core.grounds import Evidence, Now
 from canary_sdk.core.journal import Interval, Judged
 from canary_sdk.core.plan import Plan, Stage
 from canary_sdk.core.rollout import Mark, Status, transition
+from canary_sdk.core.setting import Setting
 from canary_sdk.core.slo import limits_of
 from canary_sdk.errors import StaleWrite
 from canary_sdk.measure.window import Window, tally
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from canary_sdk.clock import Clock
-    from canary_sdk.core.breaker import Breaker
+    from canary_sdk.core.breaker import AutoRollback, Breaker
     from canary_sdk.core.events import Event
     from canary_sdk.core.flags import Flag
     from canary_sdk.core.grounds import Judgement
@@ -98,7 +99,8 @@ class _Sight(NamedTuple):
     flag: Flag
     state: Rollout
     breaker: Breaker
-    acts: bool
+    policy: AutoRollback
+    version: int
     monitor: Monitor
     now: float
 
@@ -134,7 +136,8 @@ class Controller:
             if key in stored.flags and state.status is not Status.IDLE:
                 attempt = key, state.attempt
                 memory = self._memories[attempt] = known.get(attempt) or _Memory(looked_at=now)
-                sight = _Sight(stored.flags[key], state, guard.breaker(key), stored.policy.acts, monitor, now)
+                known_of_it = stored.flags[key], state, guard.breaker(key), stored.policy, stored.version
+                sight = _Sight(*known_of_it, monitor, now)
                 _notice(memory, sight)
                 seen.append((memory, sight))
         for memory, sight in seen:
@@ -168,11 +171,17 @@ class Controller:
         memory.due_at = NEVER if step.due_s is None else sight.now + step.due_s
         if step.state is before:
             return
-        step = replace(step, state=replace(step.state, controller=self._name)) if is_ours else step
+        configured: list[Record] = []
+        if is_ours:
+            setting = Setting.of(sight.flag, sight.policy)
+            if setting is not None and setting.fingerprint != before.setting:
+                configured.append(setting.written(sight.flag.key, at, sight.version))
+            fingerprint = setting.fingerprint if setting else before.setting
+            step = replace(step, state=replace(step.state, controller=self._name, setting=fingerprint))
         told = filter(None, (transition(before, step.state, at), ruling(before, step, at)))
         stamp = Stamp(self._actor or self._name, step.state.reason, at)
         try:
-            self._repository.save_rollout(step.state, stamp, (*memory.records, *told))
+            self._repository.save_rollout(step.state, stamp, (*configured, *memory.records, *told))
         except StaleWrite:
             memory.due_at = sight.now
             yield Moved(None)
@@ -223,7 +232,7 @@ def _due_again(memory: _Memory, sight: _Sight) -> float:
 def _judgement(sight: _Sight) -> Judgement | None:
     """Return what was last judged; where nothing is taken back by itself, a breach only holds."""
     judgement = sight.monitor.judgement(sight.flag.key, sight.now, sight.state.stage)
-    return judgement if judgement is None or sight.acts else replace(judgement, sustained=False)
+    return judgement if judgement is None or sight.policy.acts else replace(judgement, sustained=False)
 
 
 def _baseline(memory: _Memory, sight: _Sight) -> Tally | None:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 from canary_sdk.core import orders
 from canary_sdk.core.breaker import Breaker
-from canary_sdk.core.config import auto_rollback_fields
 from canary_sdk.core.feasibility import check_rollout
-from canary_sdk.core.journal import Configuration, Consent
-from canary_sdk.core.plan import Plan, plan_fields
+from canary_sdk.core.journal import Consent
+from canary_sdk.core.plan import Plan
 from canary_sdk.core.rollout import By, Rollout, Status, transition
+from canary_sdk.core.setting import Setting
 from canary_sdk.errors import Refused, StaleWrite, StoreError, UnknownFlag
 from canary_sdk.runtime.controller import trip_of
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     Sign = Callable[[str, str], Stamp]
     Take = Callable[[tuple[Event, ...]], None]
+    Also = Callable[[Stored, Flag, Rollout, By], tuple[Rollout, Record]]
     Order = Callable[[Flag, Rollout, By, str], Decision]
 
 ATTEMPTS: Final = 100
@@ -153,7 +154,7 @@ class Rollouts:
         order: Order,
         actor: str,
         reason: str,
-        also: Callable[[Stored, Flag, Rollout, By], Record] | None = None,
+        also: Also | None = None,
     ) -> Rollout:
         """Carry it out on the rollout as it stands; whoever was overtaken looks again, and may then be refused."""
         stamp = self._sign(actor, reason)
@@ -165,7 +166,8 @@ class Rollouts:
             after, events = order(flag, before, by, trip)
             records: list[Record] = [record for record in (transition(before, after, by.at),) if record]
             if also is not None:
-                records.append(also(stored, flag, after, by))
+                after, record = also(stored, flag, after, by)
+                records.append(record)
             became = after.reason if after.reason != before.reason else ""
             try:
                 self._repository.save_rollout(after, replace(stamp, reason=reason or became), records)
@@ -188,10 +190,10 @@ def _plan_of(flag: Flag) -> Plan:
     return flag.plan
 
 
-def _consent(_: Stored, __: Flag, after: Rollout, by: By) -> Record:
-    """Return the record of the approval that was just given."""
+def _consent(_: Stored, __: Flag, after: Rollout, by: By) -> tuple[Rollout, Record]:
+    """Return the record of the approval that was just given, beside the state that has it."""
     given = after.approvals[-1]
-    return Consent(
+    consent = Consent(
         flag_key=after.flag_key,
         at=by.at,
         attempt=after.attempt,
@@ -200,14 +202,10 @@ def _consent(_: Stored, __: Flag, after: Rollout, by: By) -> Record:
         who=by.who,
         why=by.why,
     )
+    return after, consent
 
 
-def _configuration(stored: Stored, flag: Flag, _: Rollout, by: By) -> Record:
-    """Return the record of what the rollout goes by from now on."""
-    fields = {
-        "plan": plan_fields(_plan_of(flag)),
-        "slos": [slo.text for slo in flag.slos],
-        "soft": [slo.text for slo in flag.soft],
-        "auto_rollback": auto_rollback_fields(stored.policy),
-    }
-    return Configuration(flag_key=flag.key, at=by.at, version=stored.version, fields=fields, who=by.who)
+def _configuration(stored: Stored, flag: Flag, after: Rollout, by: By) -> tuple[Rollout, Record]:
+    """Return the record of what the rollout goes by from now on, and the state that knows of it."""
+    setting = Setting(_plan_of(flag), flag.slos, flag.soft, stored.policy)
+    return replace(after, setting=setting.fingerprint), setting.written(flag.key, by.at, stored.version, by.who)

@@ -12,7 +12,8 @@ from canary_sdk.core.events import RolloutAborted, StageStarted
 from canary_sdk.core.journal import Configuration, Consent, Interval, Judged, Ruling, Transition
 from canary_sdk.core.rollout import Status
 from canary_sdk.errors import Refused, UnknownFlag
-from tests.runtime.leading import FLAG, Host, Hosts, a_config, healthy, slow
+from canary_sdk.evidence.rollout import record_of
+from tests.runtime.leading import FLAG, SLOS, Host, Hosts, a_config, healthy, slow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,6 +146,25 @@ def test_the_sequential_judge_leads_a_rollout_as_well(hosts: Hosts) -> None:
     weighed = [line.weighed for line in lines(host, Judged)]
     assert {each.action for each in weighed if each} == {"CONTINUE"}
     assert len([each for each in weighed if each]) >= 4
+
+
+def test_what_it_is_run_by_is_written_down_whenever_it_changes(hosts: Hosts, host: Host) -> None:
+    """The start says what is promised; a change under way stands in the journal too, once, with the store's version."""
+    host.canary.rollouts.start(FLAG, actor="ana")
+    host.serve(4)
+    host.canary.update(FLAG, {"slos": ["p95 < 2s"]}, actor="bo")
+    host.serve(6)
+    first, second = lines(host, Configuration)
+    assert (first.who, first.fields["slos"]) == ("ana", SLOS)
+    assert (second.who, second.fields["slos"]) == ("", ["p95 < 2s"])
+    assert second.version > first.version
+    after = hosts.start("a")
+    after.serve(4)
+    assert lines(after, Configuration) == [first, second]
+    record = record_of(after.canary.rollouts.journal(FLAG), FLAG, "production")
+    assert [each.fields["slos"] for each in record.configurations] == [SLOS, ["p95 < 2s"]]
+    assert record.problems == ()
+    after.canary.close()
 
 
 def test_what_the_sequential_judge_repeats_is_written_down_once(hosts: Hosts) -> None:
