@@ -25,8 +25,11 @@ SCRIPTS = (
     "bench_feature",
     "bench_record",
     "bench_middleware",
+    "bench_server",
     "bench_openfeature",
     "bench_otel",
+    "bench_import",
+    "bench_growth",
     "bench_stall",
 )
 
