@@ -179,12 +179,12 @@ class Arena:
         return _added(views, size_of(COUNTS) // WORD if whole else FIRST_WORDS)
 
     def heartbeat(self) -> bool:
-        """Give a sign of life. False: the file is gone, or this is a fork; the owner had better open a new arena.
+        """Give a sign of life. False: the file is gone or damaged, or this is a fork; better open a new arena then.
 
         The counters of a new arena start anew: its owner asks again for slots and arms, and starts new windows. Who
         beats has a segment, if there is one left: so nobody who looks into the file loses it to others who leave.
         """
-        if self.owner != os.getpid():
+        if self.owner != os.getpid() or (self._fd is not None and not self._is_whole()):
             return False
         if self._segment is not None and not self._segment.is_ours:
             self._leave_segment()
@@ -194,6 +194,9 @@ class Arena:
             with suppress(OSError):
                 self._claimed()
         return self._fd is None or self.path is None or mapping.is_at(self._fd, self.path)
+
+    def _is_whole(self) -> bool:
+        return layout.is_header(bytes(self._bytes[: layout.size_of(layout.HEADER)]))
 
     def close(self) -> None:
         """Give the segment back; its counters stay. Bounded, and done once. What is mapped stays readable.

@@ -43,12 +43,13 @@ def eventually(
 class Onlooker:
     """Somebody outside the server: its operator, and a reader of the arena that its workers share."""
 
-    def __init__(self, folder: Path) -> None:
-        """Declare the flag in a store of its own."""
-        self.url = f"sqlite:///{folder}/canary.db"
+    def __init__(self, folder: Path, url: str = "") -> None:
+        """Declare the flag in a store of its own, or in the one at `url`."""
+        self.url = url or f"sqlite:///{folder}/canary.db"
         self.operator: Canary = connect(self.url, background=False)
         self.operator.apply(CONFIG)
-        self.arena = Arena(default_path(f"sqlite:{os.path.realpath(folder)}/canary.db", "production"))
+        identity = url or f"sqlite:{os.path.realpath(folder)}/canary.db"
+        self.arena = Arena(default_path(identity, "production"))
         assert self.arena.heartbeat()
         self.slot = self.arena.flag_slot("checkout")
 
@@ -99,6 +100,14 @@ class Onlooker:
         """Let go."""
         self.operator.close()
         self.arena.close()
+
+    def renew(self) -> None:
+        """Look into the arena that there is now."""
+        path = self.arena.path
+        self.arena.close()
+        self.arena = Arena(path)
+        assert self.arena.heartbeat()
+        self.slot = self.arena.flag_slot("checkout")
 
     def trip(self, hosted: Hosted) -> float:
         """Let the candidate fail under load until it is off; return when, after the decision, it was last served.

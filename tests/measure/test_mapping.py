@@ -77,6 +77,19 @@ def test_a_wrong_header_replaces_the_file_and_spares_those_who_have_it_mapped(pa
     new.close()
 
 
+def test_whoever_has_a_damaged_file_leaves_it(path: Path) -> None:
+    """Somebody wrote into it: at the next heartbeat each process goes on in a new one."""
+    arena = Arena(path)
+    assert arena.heartbeat()
+    with path.open("r+b") as file:
+        file.write(random.Random(7).randbytes(80))
+    assert not arena.heartbeat()
+    new = Arena(path)
+    assert new.heartbeat()
+    arena.close()
+    new.close()
+
+
 def test_a_whole_file_is_kept(path: Path) -> None:
     """A second process changes nothing in the header, and joins."""
     first = Arena(path)
