@@ -229,6 +229,12 @@ class _Body:
         except Exception:  # noqa: BLE001, S110 - as above
             pass
 
+    def __getattr__(self, name: str) -> Any:
+        """Show what the body shows, that of Django being the response itself; a protocol is the type's own."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(object.__getattribute__(self, "_body"), name)
+
     def __del__(self) -> None:
         """End the unit, but not in the context of whoever runs this, and leave the body to its own collection."""
         if self._token is not None:

@@ -190,6 +190,27 @@ def test_a_body_with_a_length_keeps_it(canary: Canary) -> None:
 # --- ways out --------------------------------------------------------------------------------------------------------
 
 
+def test_a_body_that_is_a_response_still_shows_it(canary: Canary) -> None:
+    """What others read of a body, such as Django's status code, is read through ours; what is missing is missing."""
+
+    class Response(Body):
+        """A body that is more than one."""
+
+        status_code = 404
+
+        def __next__(self) -> bytes:
+            """Give a chunk, to whoever does not ask for an iterator first."""
+            return b"x"
+
+    body = Response(b"x")
+    wrapped: Any = Server().call(CanaryMiddleware(answers(body), canary=canary))
+    assert (wrapped.status_code, wrapped.closed) == (404, 0)
+    assert not hasattr(wrapped, "read")
+    assert not hasattr(wrapped, "__next__")
+    wrapped.close()
+    assert wrapped.closed == 1
+
+
 def test_a_body_is_closed_exactly_once(canary: Canary) -> None:
     """A server that closes twice, or never iterates, closes the application's body once."""
     body = Body(b"x")
