@@ -348,6 +348,23 @@ class RolloutHeld(FlagEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutsMeet(FlagEvent):
+    """Two flags are rolled out at the same time, and the same units of work meet both."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+
+    other: str
+
+    @property
+    def sentence(self) -> str:
+        """What that means for what is found of them."""
+        return (
+            f"{self.flag_key} and {self.other} are rolled out at the same time and met by the same requests: "
+            "what one does to them is counted for the other too"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutOverdue(FlagEvent):
     """A stage has waited for its evidence longer than its deadline; a person has to decide."""
 

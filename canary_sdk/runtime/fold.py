@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from itertools import islice
+from itertools import combinations, islice
 from typing import TYPE_CHECKING, Final
 
 from canary_sdk.core.evaluation import Role
@@ -65,6 +65,9 @@ class Folder:
         self._arms: dict[tuple[str, Role, Of], Arm] = {}
         self._limits: Limits = {}
         self._trials: Mapping[str, Trial] = {}
+        self._led: frozenset[str] = frozenset()
+        self.met: set[tuple[str, str]] = set()
+        """Pairs of flags under a rollout that a unit of work has met both of."""
         self._let_go = 0
         self._done = 0
 
@@ -86,6 +89,11 @@ class Folder:
     def cut(self, cuts: Cuts) -> None:
         """Count reported values by these cuts from now on: by flag key, by indicator, by what the arm counts."""
         self._cuts = cuts
+
+    def lead(self, flag_keys: frozenset[str]) -> None:
+        """Notice from now on where units of work meet several of these flags."""
+        self._led = flag_keys
+        self.met = {pair for pair in self.met if flag_keys.issuperset(pair)}
 
     def count_for(self, trials: Mapping[str, Trial]) -> None:
         """Count for the sequential judge in these trials from now on, by flag key."""
@@ -194,6 +202,8 @@ class Folder:
         index = bin_of(duration_s)
         error = unit.outcome == FAILED or (unit.outcome == UNDECIDED and unit.status >= SERVER_ERROR)
         marks = list(unit.marks.items())
+        if len(marks) > 1 and len(self._led) > 1:
+            self.met.update(combinations(sorted(key for key, _ in marks if key in self._led), 2))
         for flag_key, (evaluation, key) in marks:
             arm = self.arm(flag_key, evaluation.role, "unit")
             counted = progress.get(flag_key, 0)

@@ -15,7 +15,7 @@ from canary_sdk.core import breaker as breakers
 from canary_sdk.core.breaker import RollbackRule, State
 from canary_sdk.core.decision import Action
 from canary_sdk.core.evaluation import Role
-from canary_sdk.core.events import HoldAdvised, HoldLifted
+from canary_sdk.core.events import HoldAdvised, HoldLifted, RolloutsMeet
 from canary_sdk.core.grounds import Judgement, standing_of
 from canary_sdk.core.journal import Weighed
 from canary_sdk.core.judge import Arms, judge
@@ -261,6 +261,7 @@ class Monitor:
         self._watches: dict[str, Watch] = {}
         self._policy: AutoRollback | None = None
         self._slice_due = 0.0
+        self._told: set[tuple[str, str]] = set()
         self.leads = False
         """Whether this process judged for its host the last time."""
 
@@ -315,6 +316,8 @@ class Monitor:
                 watch.slide(self._folder, self._arena, now)
         self._watches = watches
         self._folder.count_for({key: each.hearing.trial for key, each in watches.items() if each.hearing})
+        self._folder.lead(frozenset(key for key, state in rollouts.items() if state.is_under_way and key in flags))
+        self._told &= self._folder.met
 
     def _hearing(self, flag_key: str, release: Release, policy: AutoRollback) -> Hearing | None:
         """Bring a flag before the sequential judge, if it is to judge and can; what was known of the flag is kept."""
@@ -346,6 +349,7 @@ class Monitor:
             return events
         if not led:
             self._take_over()
+        events += self._meetings(at)
         for key, watch in self._watches.items():
             if guard.is_in_doubt(key):
                 continue
@@ -357,6 +361,12 @@ class Monitor:
         if now >= self._save_due:
             self.save()
         return events
+
+    def _meetings(self, at: float) -> list[Event]:
+        """Tell once which flags meet that are rolled out at the same time."""
+        new = self._folder.met - self._told
+        self._told |= new
+        return [RolloutsMeet(flag_key=one, other=other, at=at) for one, other in sorted(new)]
 
     def _hear(self, flag_key: str, watch: Watch, guard: Guard, now: float, at: float) -> tuple[Event, ...]:
         """Let the sequential judge take its turn; where that fails, the classic rule judges the flag from now on."""

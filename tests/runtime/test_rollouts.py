@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from canary_sdk import CanaryError, StoreError, connect
-from canary_sdk.core.events import RolloutAborted, StageStarted
+from canary_sdk.core.events import RolloutAborted, RolloutsMeet, StageStarted
 from canary_sdk.core.journal import Configuration, Consent, Interval, Judged, Ruling, Transition
 from canary_sdk.core.rollout import Status
 from canary_sdk.errors import Refused, UnknownFlag
@@ -509,6 +509,31 @@ def test_no_more_begin_than_the_plan_allows(hosts: Hosts, clock: ManualClock) ->
     host.serve(16)
     assert host.state.status is Status.PROMOTED
     assert host.canary.rollouts.status("other").stage == 1
+
+
+def test_two_that_meet_in_the_same_requests_are_told_of(hosts: Hosts) -> None:
+    """Once for as long as both are under way; of flags that are not, or not met together, nothing is told."""
+    host = hosts.start()
+    config = a_config()
+    config["flags"] |= {"apart": config["flags"][FLAG], "other": config["flags"][FLAG], "still": {"rollout": 50}}
+    host.canary.apply(config)
+    for flag_key in (FLAG, "apart", "other"):
+        host.canary.rollouts.start(flag_key)
+
+    def meet(*flag_keys: str) -> None:
+        for _ in range(4):
+            with host.canary.scope("both", key="user-1"):
+                for flag_key in flag_keys:
+                    host.canary.is_enabled(flag_key)
+            host.clock.advance(0.5)
+            host.tick()
+
+    meet(FLAG, "still")
+    meet("apart")
+    assert "RolloutsMeet" not in host.told()
+    meet("other", FLAG, "still")
+    (met,) = [event for event in host.events if isinstance(event, RolloutsMeet)]
+    assert (met.flag_key, met.other) == (FLAG, "other")
 
 
 def test_nothing_advances_in_a_blackout(hosts: Hosts, clock: ManualClock) -> None:

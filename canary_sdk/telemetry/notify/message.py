@@ -150,6 +150,7 @@ _NOTES: Final = (
     events.ProbeStarted,
     events.ProbeExpired,
     events.RolloutPaused,
+    events.RolloutsMeet,
     events.WatchEnded,
 )
 _TOLD: Final = frozenset({*_OPENS, *_CLOSES, *_CHANGES, *_NOTES})
