@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from canary_sdk.core.calibration import exchange, temper
 from canary_sdk.core.cells import first_edges, scaled
@@ -146,8 +146,7 @@ def pseudo_terms(terms: Terms) -> Terms:
     return replace(terms, stages=stages, tolerance=0.0, soft=frozenset())
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(NamedTuple):
     """One stream's evidence, and what was counted on both arms since it began to rise, `seconds` ago.
 
     `log_e` is the evidence's own, kept because it is asked for often.
@@ -161,14 +160,12 @@ class Stream:
 
     def grown(self, evidence: Evidence, candidate: Pair, baseline: Pair, seconds: float) -> Stream:
         """Add a batch. As long as nothing speaks against the candidate, the counts start afresh."""
-        rising = self if self.log_e > _UNDECIDED else _UNHEARD
-        return Stream(
-            evidence,
-            Pair(rising.candidate.bad + candidate.bad, rising.candidate.total + candidate.total),
-            Pair(rising.baseline.bad + baseline.bad, rising.baseline.total + baseline.total),
-            rising.seconds + seconds,
-            evidence.log_e,
-        )
+        log_e = evidence.log_e
+        if self.log_e <= _UNDECIDED:
+            return Stream(evidence, candidate, baseline, seconds, log_e)
+        (kc, nc), (kb, nb) = self.candidate, self.baseline
+        mine, other = Pair(kc + candidate.bad, nc + candidate.total), Pair(kb + baseline.bad, nb + baseline.total)
+        return Stream(evidence, mine, other, self.seconds + seconds, log_e)
 
     def to_dict(self) -> dict[str, object]:
         """Return it as JSON types."""

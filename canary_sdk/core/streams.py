@@ -15,6 +15,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from operator import add
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -85,7 +86,7 @@ class Past:
     def share_over(self, edges: Edges, limit_s: float) -> float:
         """Return the share of requests over a limit, in all strata."""
         count = math.fsum(map(math.fsum, self.cells))
-        return _rate(math.fsum(over(c, e, limit_s) for c, e in zip(self.cells, edges, strict=True)), count)
+        return _rate(math.fsum(map(over, self.cells, edges, repeat(limit_s))), count)
 
     @property
     def share_failed(self) -> float:

@@ -69,7 +69,7 @@ def test_a_worse_candidate() -> None:
         "limit": "errors < 1%",
         "sentence": found.sentence,
     }
-    exactly = replace(heard(1), log_e=LIMIT)
+    exactly = heard(1)._replace(log_e=LIMIT)
     assert decide(replace(case, relative={"errors": exactly})).action is Action.ROLLBACK
     assert decide(replace(case, relative={"errors": heard(99.9)})).action is Action.CONTINUE
 
@@ -109,7 +109,7 @@ def test_what_was_counted_is_said(name: str, tolerance: float, counted: str) -> 
 )
 def test_how_strong_it_is(log_e: float, words: str | None) -> None:
     """Strength is said as odds; where evidence is no longer kept whole, as the least that it is."""
-    found = decide(replace(a_case(), relative={"errors": replace(heard(1), log_e=log_e)}))
+    found = decide(replace(a_case(), relative={"errors": heard(1)._replace(log_e=log_e)}))
     assert (
         (f"; this is {words} as likely" in found.sentence) is (found.action is Action.ROLLBACK) is (words is not None)
     )
@@ -230,7 +230,7 @@ def test_a_starving_service() -> None:
         "the whole service served 480 requests in 12 s, throughput > 50/s is promised; this is 250 times (limit 100) "
         "as likely if the promise is broken"
     )
-    assert decide(replace(case, floor=replace(floor, log_e=LIMIT))).action is Action.HOLD
+    assert decide(replace(case, floor=floor._replace(log_e=LIMIT))).action is Action.HOLD
     assert decide(replace(case, floor=heard(99))).action is Action.CONTINUE
     assert decide(replace(a_case(), floor=floor)).action is Action.CONTINUE
 
