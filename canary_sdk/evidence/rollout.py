@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 SLACK_S: Final = 1.0
 """By so much the tick that ends an interval and the one that enters a stage may differ, as they are written down."""
-GAP: Final = 2.5
-"""So many intervals without a line are a gap."""
+GAP: Final = 1.6
+"""So many intervals without a line are a gap: one is missing."""
 LAST_WORDS: Final = (Status.PROMOTED, Status.ABORTED)
 BEGINNINGS: Final = (Status.IDLE, Status.ABORTED, Status.PROMOTED)
 
@@ -194,6 +194,7 @@ class _Tale:
             tale._take(entry)
         if tale.stages:
             tale.stages[-1].ended_at = tale.ended_at
+        tale.problems += tale._unpaired()
         if not tale.settings:
             tale.problems.append("what it was run by was not written down: no stage can be held against its promises")
         return tale
@@ -207,6 +208,15 @@ class _Tale:
     def last(self) -> Transition:
         """The last change of state."""
         return self.transitions[-1]
+
+    def _unpaired(self) -> Iterator[str]:
+        """Name the intervals without a verdict, and the verdicts without an interval."""
+        counted = {(each.at, each.stage) for stay in self.stages for each in stay.intervals}
+        found = {(each.at, each.stage) for each in self.judged}
+        for at, stage in sorted(counted - found):
+            yield f"{_moment(at)}: what was found in this interval of stage {stage} is not there"
+        for at, stage in sorted(found - counted):
+            yield f"{_moment(at)}: what was counted in this interval of stage {stage} is not there"
 
     def _take(self, entry: JournalEntry) -> None:
         match entry.record:
@@ -237,6 +247,10 @@ class _Tale:
         if before is not None and before.after != record.before:
             said = f"{record.before} became {record.after}, but it was {before.after}"
             self.problems.append(f"{where}: {said}: a change of state is not there")
+        if before is not None and record.stage > before.stage + 1 and not record.who:
+            self.problems.append(
+                f"{where}: stage {record.stage} follows stage {before.stage}: what is between is not there"
+            )
         self.transitions.append(record)
         if record.after in LAST_WORDS and (before is None or before.stage == record.stage):
             return

@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from benchmarks.rollout import KEY, WALL, classic, journal_of, production
 from canary_sdk.core.breaker import AutoRollback, RollbackRule
-from canary_sdk.core.journal import Configuration, Interval, Judged, Transition, Weighed
+from canary_sdk.core.journal import Configuration, Interval, Judged, Ruling, Transition, Weighed
 from canary_sdk.core.judge import Outcome
 from canary_sdk.core.rollout import Status
 from canary_sdk.evidence.record import Conclusion
@@ -197,7 +199,7 @@ def test_lines_that_cannot_be_read_are_named(journal: list[JournalEntry]) -> Non
     broken = [*journal[:10], JournalEntry(bad.id, bad.at, None, "it is damaged: 7"), *journal[11:]]
     record = told(broken)
     when = datetime.fromtimestamp(bad.at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    assert record.problems == (f"line {bad.id}, {when}: it is damaged: 7",)
+    assert record.problems[0] == f"line {bad.id}, {when}: it is damaged: 7"
     assert record.conclusion is Conclusion.INCONCLUSIVE
     assert record.problems[0] in to_markdown(record)
 
@@ -212,6 +214,43 @@ def test_changes_of_state_that_are_not_there_are_named(journal: list[JournalEntr
     assert first.conclusion is third.conclusion is Conclusion.INCONCLUSIVE
     twice = told([*journal[: places[2]], *journal[places[1] : places[2]], *journal[places[2] :]])
     assert any("SCHEDULED became RUNNING, but it was RUNNING" in each for each in twice.problems)
+
+
+def test_halves_of_an_interval_are_named(journal: list[JournalEntry]) -> None:
+    """What was counted and what was found belong together: one without the other is named, with its time."""
+    for kind, word in ((Judged, "found"), (Interval, "counted")):
+        place = next(number for number, each in enumerate(journal) if isinstance(each.record, kind))
+        record = told([*journal[:place], *journal[place + 1 :]])
+        assert len(record.problems) == 1
+        assert f"what was {word} in this interval of stage 1 is not there" in record.problems[0]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(st.data())
+def test_whatever_is_lost_is_missed(journal: list[JournalEntry], data: st.DataObject) -> None:
+    """Of any part of a journal there is a report; it names what is damaged, and does not pass where anything is gone.
+
+    What is gone is a problem, or, of the intervals, a gap; only a hold may be missing without being missed.
+    """
+    places = st.integers(0, len(journal) - 1)
+    lost, bad = data.draw(st.sets(places, max_size=40)), data.draw(st.sets(places, max_size=3))
+    left = [
+        (number, replace(each, record=None, problem="it is damaged") if number in bad else each)
+        for number, each in enumerate(journal)
+        if number not in lost
+    ]
+    first = next((number for number, each in left if isinstance(each.record, Transition)), None)
+    if first is None:
+        with pytest.raises(NothingWritten):
+            told([each for _, each in left])
+        return
+    record = told([each for _, each in left])
+    to_markdown(record)
+    named = [each for each in record.problems if "it is damaged" in each]
+    assert len(named) == len({number for number in bad - lost if number > first})
+    gone = [journal[number].record for number in lost | bad]
+    if any(not isinstance(each, Ruling) for each in gone):
+        assert record.conclusion is not Conclusion.PASSED or record.gaps
 
 
 def test_without_a_configuration_no_stage_is_judged(journal: list[JournalEntry]) -> None:
