@@ -253,6 +253,26 @@ def test_whatever_is_lost_is_missed(journal: list[JournalEntry], data: st.DataOb
         assert record.conclusion is not Conclusion.PASSED or record.gaps
 
 
+def test_every_line_that_is_gone_is_missed(journal: list[JournalEntry]) -> None:
+    """Each line by itself, each interval and each stage: without it something is named, or the report does not pass."""
+    whole = told(journal)
+    alone = [{each.id} for each in journal if not isinstance(each.record, Ruling)]
+    intervals = [_ids(journal, at=each.at) for each in journal if isinstance(each.record, Interval)]
+    for gone in (*alone, *intervals):
+        record = told([each for each in journal if each.id not in gone])
+        missed = record.problems or len(record.gaps) > len(whole.gaps)
+        assert missed or record.conclusion is not Conclusion.PASSED, [each for each in journal if each.id in gone]
+    for stage in (2, 3):
+        record = told([each for each in journal if each.id not in _ids(journal, stage=stage)])
+        assert any(f"stage {stage + 1} follows stage {stage - 1}" in each for each in record.problems)
+        assert record.conclusion is Conclusion.INCONCLUSIVE
+
+
+def _ids(journal: list[JournalEntry], **names: float) -> set[int]:
+    """Return the lines whose records have these fields."""
+    return {each.id for each in journal if all(getattr(each.record, name, None) == of for name, of in names.items())}
+
+
 def test_without_a_configuration_no_stage_is_judged(journal: list[JournalEntry]) -> None:
     """What was promised must stand in the journal: else no verdict is made up."""
     record = told([each for each in journal if not isinstance(each.record, Configuration)])
