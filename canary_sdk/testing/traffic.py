@@ -22,7 +22,8 @@ from math import exp, inf, log
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from canary_sdk.core.events import FlagTripped
+from canary_sdk.core.events import FlagTripped, RolloutAborted, RolloutPromoted, VerdictReached
+from canary_sdk.core.judge import Outcome
 from canary_sdk.core.reading import parse_duration, parse_percent
 from canary_sdk.errors import CanaryError, UnknownFlag
 from canary_sdk.runtime.scope import FAILED, GOOD
@@ -77,12 +78,29 @@ class Simulated:
     @property
     def tripped_s(self) -> float:
         """When the flag was first switched off, in seconds; infinity if it never was."""
-        return next((second for second, event in self.events if isinstance(event, FlagTripped)), inf)
+        return self._first(FlagTripped)
+
+    @property
+    def promoted_s(self) -> float:
+        """When its rollout was promoted, in seconds; infinity if it never was."""
+        return self._first(RolloutPromoted)
+
+    @property
+    def aborted_s(self) -> float:
+        """When its rollout was aborted, in seconds; infinity if it never was."""
+        return self._first(RolloutAborted)
 
     def __str__(self) -> str:
-        """Tell it, an event a line."""
-        told = [f"{second:7.1f} s  {event.sentence}" for second, event in self.events]
+        """Tell it, an event a line, but for what only says that all is well."""
+        told = [f"{second:7.1f} s  {event.sentence}" for second, event in self.events if not _is_well(event)]
         return "\n".join([f"{self.candidate} requests met the candidate, {self.baseline} the baseline", *told])
+
+    def _first(self, kind: type[Event]) -> float:
+        return next((second for second, event in self.events if isinstance(event, kind)), inf)
+
+
+def _is_well(event: Event) -> bool:
+    return isinstance(event, VerdictReached) and event.verdict.outcome is Outcome.PASS
 
 
 def simulate(  # noqa: PLR0913 - each is one word about the traffic

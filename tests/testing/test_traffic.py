@@ -74,6 +74,30 @@ def test_a_healthy_candidate_is_left_alone(canary: Canary, clock: ManualClock) -
     assert status.verdict.outcome.name == "PASS"
 
 
+PLAN = {"stages": [{"percent": percent, "bake": "90s"} for percent in (25, 50, 100)]}
+
+
+def test_a_plan_is_led_to_its_end(canary: Canary, clock: ManualClock) -> None:
+    """A rollout that was started goes through its stages by itself, and is promoted when all have baked."""
+    canary.apply({"flags": {"f": {"slos": ["p95 < 500ms"], "plan": PLAN}}})
+    canary.rollouts.start("f")
+    seen = simulate(canary, clock, "f", baseline=GOOD, candidate=GOOD, seconds=330)
+    assert 270 <= seen.promoted_s < 290, seen
+    assert (seen.tripped_s, seen.aborted_s) == (inf, inf)
+    assert "f was promoted" in str(seen)
+    assert "p95" not in str(seen)
+
+
+def test_a_plan_is_aborted_in_its_first_stage(canary: Canary, clock: ManualClock) -> None:
+    """A candidate that breaks its promises is taken back before more users meet it."""
+    canary.apply({"flags": {"f": {"slos": ["p95 < 500ms"], "plan": PLAN}}})
+    canary.rollouts.start("f")
+    seen = simulate(canary, clock, "f", baseline=GOOD, candidate=SLOW, seconds=200)
+    assert seen.aborted_s < 100, seen
+    assert seen.promoted_s == inf
+    assert seen.candidate < 0.3 * 100 * 20
+
+
 def test_the_same_seed_gives_the_same(clock: ManualClock, canary: Canary) -> None:
     """Nothing is left to chance but the seed."""
     first, second, other = (
