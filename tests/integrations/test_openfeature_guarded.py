@@ -79,6 +79,32 @@ class Vendor(InMemoryProvider):
         return super()._resolve(flag_key, default_value, evaluation_context)
 
 
+class Echo(InMemoryProvider):
+    """A provider that answers with the caller's own default, and says who asked."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def _resolve(self, flag_key: str, default_value: Any, evaluation_context: Any) -> Any:
+        return FlagResolutionDetails(default_value, variant=evaluation_context.targeting_key)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("is_async", [False, True], ids=["now", "async"])
+def test_the_inner_provider_hears_the_default_and_who_asks(canary: Canary, kind: str, is_async: bool) -> None:
+    """Each way to ask hands on the caller's default and context, and measures by that context."""
+    canary.apply(CONFIG)
+    guarded = GuardedProvider(Echo(), canary)
+    flag_key, _, _, default = KINDS[kind]
+    ask: Any = getattr(guarded, f"resolve_{kind}_details{'_async' if is_async else ''}")
+    with canary.scope("job") as unit:
+        answer = ask(flag_key, default, EvaluationContext("user-7"))
+        found = asyncio.run(answer) if is_async else answer
+    assert (found.value, found.variant) == (default, "user-7")
+    assert unit is not None
+    assert unit.marks[flag_key][1] == "user-7"
+
+
 @pytest.fixture
 def vendor(canary: Canary) -> Vendor:
     """A provider of somebody else's, and our declarations of some of its flags."""
