@@ -21,6 +21,7 @@ from canary_sdk.apps.operate import kill, release, reset, status
 from canary_sdk.apps.override import override
 from canary_sdk.apps.report import report
 from canary_sdk.apps.rollout import rollout
+from canary_sdk.apps.users import calibrate, resalt
 from canary_sdk.errors import CanaryError
 
 if TYPE_CHECKING:
@@ -38,7 +39,10 @@ def canary() -> None:
     """Release a feature to a share of your users, and take it back by itself."""
 
 
-for verb in (compact, flags, generate, kill, notify, override, release, report, reset, rollout, status):
+for verb in (
+    *(calibrate, compact, flags, generate, kill, notify, override),
+    *(release, report, resalt, reset, rollout, status),
+):
     canary.add_command(verb)
 
 

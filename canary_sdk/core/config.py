@@ -205,6 +205,13 @@ def _slo(found: object) -> str:
     return parse_slo(string(found)).text
 
 
+def _noise(found: object) -> float:
+    value = number(found)
+    if value < 0:
+        raise ValueError(f"found {say(found)}, expected 0 or more: 0 is chance alone")
+    return value
+
+
 def _rollback_rule(found: object) -> RollbackRule:
     names = [str(name) for name in RollbackRule]
     if found not in names:
@@ -274,6 +281,7 @@ _FLAG: Final[Mapping[str, Reader]] = {
     "slos": list_of(_slo),
     "soft": list_of(_slo),
     "plan": read_plan,
+    "noise": each_named(lambda _, found: _noise(found)),
     "environments": anything,
 }
 _AUTO_ROLLBACK: Final[Mapping[str, Reader]] = {
@@ -435,6 +443,7 @@ def _flag(key: str, fields: Fields, overridden: tuple[str, ...] = ()) -> Flag:
         rules=tuple(_rule(rule) for rule in fields.get("rules", ())),
         prerequisites=tuple(Prerequisite(**each) for each in fields.get("prerequisites", ())),
         plan=_plan(fields.get("plan")),
+        noise=fields.get("noise", {}),
         metadata=_metadata(fields),
         overridden=overridden,
     )

@@ -91,8 +91,9 @@ class Flag:
     A breach of its `slos` takes it back, one of its `soft` ones is told and holds it where it is.
     `bucketing` says in whose way, `order` in which order another tool lists the variants: all of them, by name unless
     said otherwise, and the baseline last unless it is named. `targets` are the targeting keys that a variant is forced
-    on, by its name. `plan` is the recipe of its rollouts, or the name of one that is declared elsewhere. `overridden`
-    are the fields in which this environment differs.
+    on, by its name. `plan` is the recipe of its rollouts, or the name of one that is declared elsewhere. `noise` is by
+    how much the arms were found to differ on their own, by stream (see `calibration`). `overridden` are the fields in
+    which this environment differs.
     """
 
     key: str
@@ -113,6 +114,7 @@ class Flag:
     rules: tuple[Rule, ...] = ()
     prerequisites: tuple[Prerequisite, ...] = ()
     plan: Plan | str | None = None
+    noise: Mapping[str, float] = field(default_factory=dict)
     metadata: Metadata = field(default_factory=Metadata)
     overridden: tuple[str, ...] = ()
 

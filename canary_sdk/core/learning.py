@@ -14,19 +14,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from canary_sdk.core.batch import Batch, Side
 from canary_sdk.core.calibration import BLOCK_S, Block, noise
+from canary_sdk.core.evalues import Pair
 from canary_sdk.core.sequential import Case, learn, open_case, start
-from canary_sdk.core.slo import say_seconds
+from canary_sdk.core.slo import say_ratio, say_seconds
 from canary_sdk.core.strata import MICRO_BANDS, STRATA, known_errors
 from canary_sdk.core.streams import ERRORS, SHAPE, Grant, LatencyQuestion
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from canary_sdk.core.calibration import Block as _Block
-    from canary_sdk.core.evalues import Pair
     from canary_sdk.core.sequential import Terms
 
-    Blocks = Mapping[str, _Block]
+    Blocks = Mapping[str, Block]
 
 SORTING_S: Final = 900.0
 """How long users are sorted before the map is made."""
@@ -36,6 +35,8 @@ FEWEST: Final = 10
 """From fewer blocks no noise is told."""
 MOST: Final = 60
 """The last so many blocks are kept."""
+_MUCH: Final = 1.5
+"""Who is bad so many times as often as the others is told of."""
 _UNCERTAIN: Final = 4.0
 """A bound on how much more somebody fails that is beyond this, and not beyond chance, says that too little is known."""
 
@@ -150,6 +151,38 @@ def _halves(side: Side, cuts: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
 def _noise(blocks: tuple[Blocks, ...]) -> dict[str, float]:
     names = dict.fromkeys(name for each in blocks for name in each)
     return {name: noise([each[name] for each in blocks if name in each], known=name == ERRORS) for name in names}
+
+
+def unlike(learning: Learning, future: Pair, rest: Pair) -> tuple[str, ...]:
+    """Say in what the first to get the candidate differ for the worse from the rest, before they get it.
+
+    `future` and `rest` are how they failed. Told is what is beyond chance and half as much again as usual; the
+    comparison allows for it as far as it can, and is the weaker for it.
+    """
+    pairs = {ERRORS: (future, rest)}
+    for name in dict.fromkeys(name for each in learning.blocks for name in each if name not in (SHAPE, ERRORS)):
+        blocks = [each[name] for each in learning.blocks if name in each]
+        pairs[name] = (_over(block.one for block in blocks), _over(block.other for block in blocks))
+    return tuple(
+        f"{name}: {_share(mine)} of their requests are bad, {_share(other)} of the others'"
+        for name, (mine, other) in pairs.items()
+        if mine.total and other.total and _is_worse(mine, other)
+    )
+
+
+def _share(pair: Pair) -> str:
+    return say_ratio(pair.bad / pair.total)
+
+
+def _over(sides: Iterable[tuple[tuple[int, ...], ...]]) -> Pair:
+    """Add up how many are in the last cells, and in all."""
+    cells = [stratum for side in sides for stratum in side]
+    return Pair(sum(stratum[-1] for stratum in cells), sum(map(sum, cells)))
+
+
+def _is_worse(mine: Pair, other: Pair) -> bool:
+    usual = (other.bad + 0.5) / (other.total + 1)
+    return mine.bad > _MUCH * usual * mine.total and _is_beyond_chance(mine, other)
 
 
 def granted(future: Pair, rest: Pair) -> Grant:

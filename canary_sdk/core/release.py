@@ -8,7 +8,8 @@ another such stage, so that a fault that begins later is still looked for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from canary_sdk.core.bucketing import seed_of
@@ -16,6 +17,7 @@ from canary_sdk.core.cells import MOST_EDGES, QUANTILES
 from canary_sdk.core.flags import held_back
 from canary_sdk.core.plan import Plan
 from canary_sdk.core.rollout import Status, led_by
+from canary_sdk.core.schemes import Bucketing
 from canary_sdk.core.sequential import Stage, Terms
 from canary_sdk.core.slo import Metric
 from canary_sdk.core.streams import Grant
@@ -43,8 +45,9 @@ FIRST: Final = 5.0
 class Release:
     """The release of one flag. `running` is the index of the stage that is served; None while nobody is.
 
-    `seed` says who will be the candidates; `soft` are the names of the streams that can only hold. `attempt` counts how
-    often a plan was begun. All SLOs are of units of work: those of calls are the classic rule's.
+    `seed` says who will be the candidates, if `is_ours`; else another tool's way does. `soft` are the names of the
+    streams that can only hold. `attempt` counts how often a plan was begun. `noise` is what an operator kept. All SLOs
+    are of units of work: those of calls are the classic rule's.
     """
 
     seed: int
@@ -53,6 +56,8 @@ class Release:
     running: int | None = None
     is_planned: bool = False
     attempt: int = 0
+    noise: Mapping[str, float] = field(default_factory=dict)
+    is_ours: bool = True
 
     @property
     def percent(self) -> float:
@@ -74,8 +79,8 @@ class Release:
     def identity(self) -> tuple[object, ...]:
         """What two releases have in common if evidence about the one is evidence about the other."""
         if self.is_planned:
-            return self.seed, self.soft, self.stages, self.attempt
-        return self.seed, self.soft, self.stages[0].slos
+            return self.seed, self.is_ours, self.soft, self.stages, self.attempt
+        return self.seed, self.is_ours, self.soft, self.stages[0].slos
 
 
 def release_of(flag: Flag, rollout: Rollout | None = None, holdback: float = 0.0) -> Release:
@@ -84,11 +89,14 @@ def release_of(flag: Flag, rollout: Rollout | None = None, holdback: float = 0.0
     Where a rollout follows its plan that is the flag as declared, of which `holdback` percent stay on the baseline in
     any case; else it is the flag as it is served.
     """
-    seed, plan = seed_of(flag.salt or flag.key), flag.plan
+    plan = flag.plan
+    make = partial(
+        Release, seed=seed_of(flag.salt or flag.key), noise=flag.noise, is_ours=flag.bucketing is Bucketing.CANARY
+    )
     if rollout is None or rollout.status is Status.IDLE or not isinstance(plan, Plan):
         slos, soft = _sorted_out([flag])
         stage = Stage(percent=flag.rollout, longest_s=BY_HAND_S, slos=slos[0])
-        return Release(seed=seed, stages=(stage,), soft=soft, running=0 if flag.rollout > 0 else None)
+        return make(stages=(stage,), soft=soft, running=0 if flag.rollout > 0 else None)
     served = [
         held_back(led_by(flag, replace(rollout, stage=stage, percent=plan.percent(stage))), holdback)
         for stage in range(1, plan.last + 2)
@@ -101,7 +109,7 @@ def release_of(flag: Flag, rollout: Rollout | None = None, holdback: float = 0.0
     )
     serves = rollout.stage > 0 and rollout.percent > 0
     running = min(rollout.stage, len(stages)) - 1 if serves else None
-    return Release(seed=seed, stages=stages, soft=soft, running=running, is_planned=True, attempt=rollout.attempt)
+    return make(stages=stages, soft=soft, running=running, is_planned=True, attempt=rollout.attempt)
 
 
 def terms_of(
@@ -112,13 +120,17 @@ def terms_of(
     noise: Mapping[str, float] | None = None,
     number: int = 1,
 ) -> Terms:
-    """Return by what it is judged. Of a release by hand it is the stage of that `number`, counted from 1."""
+    """Return by what it is judged. Of a release by hand it is the stage of that `number`, counted from 1.
+
+    `noise` is what was learnt; where an operator had more measured, that counts.
+    """
+    found = noise or {}
     stages = tuple(replace(stage, grant=grant_of(stage.percent)) for stage in release.stages)
     return Terms(
         stages=stages,
         tolerance=policy.tolerance,
         soft=release.soft,
-        noise=noise or {},
+        noise={name: max(found.get(name, 0.0), release.noise.get(name, 0.0)) for name in {**found, **release.noise}},
         shares=() if release.is_planned else (1 / (number * (number + 1)),),
     )
 

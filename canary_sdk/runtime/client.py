@@ -34,7 +34,7 @@ from canary_sdk.core.events import FlagsChanged, ProcessForked, StoreLost, Store
 from canary_sdk.core.flags import held_back
 from canary_sdk.core.references import segments_of
 from canary_sdk.core.rollout import led_by
-from canary_sdk.errors import StoreError, UnknownFlag
+from canary_sdk.errors import CanaryError, StoreError, UnknownFlag
 from canary_sdk.ports import Counting, Draining, Notifying, Stored, Tracing
 from canary_sdk.runtime import foreign
 from canary_sdk.runtime.control import COMPACTED, Control
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from canary_sdk.core.rollout import Rollout
     from canary_sdk.measure.arena import Arena
     from canary_sdk.ports import Ended, EventSink, Repository, Stamp
+    from canary_sdk.runtime.hearing import Calibration
     from canary_sdk.runtime.scope import Subject, Unit
     from canary_sdk.runtime.table import Context, Trace
 
@@ -399,6 +400,20 @@ class Canary(Control):
         """Return a flag as it is served in this environment, None if it is not known. Cost: two look-ups."""
         compiled = self._wake().flags.get(flag_key)
         return compiled.flag if compiled else None
+
+    def calibration(self, flag_key: str) -> Calibration | None:
+        """Return how much noise the arms of a flag bring on their own; None if nothing was learnt on this host.
+
+        It is measured while everybody gets the baseline, and allowed for by itself; to keep it, store it as the flag's
+        `noise`.
+        Raises `UnknownFlag`, and `CanaryError` where what the judge has written down cannot be read.
+        """
+        if flag_key not in self._wake().flags:
+            raise UnknownFlag(flag_key, self._table.flags)
+        try:
+            return self._monitor.calibration(flag_key)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CanaryError(f"what the judge has written down of {flag_key} cannot be read: {error}") from None
 
     def breaker(self, flag_key: str) -> Breaker:
         """Return the breaker of a flag as this process knows it; one that was never judged is closed."""

@@ -12,6 +12,8 @@ import os
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final
 
+from canary_sdk.core.fields import ENVIRONMENTS
+from canary_sdk.errors import Refused, UnknownFlag
 from canary_sdk.ports import Removed, Stamp
 from canary_sdk.runtime.rollouts import Rollouts
 
@@ -81,6 +83,25 @@ class Control(ABC):
         )
         self._take_over()
         return revision
+
+    def resalt(self, flag_key: str, salt: str = "", *, actor: str = "", reason: str = "") -> str:
+        """Let other users be the first to get the candidate, before a release; return the new salt.
+
+        Raises `Refused` while anybody gets it, in whichever environment: they would change sides as they are judged.
+        """
+        flags = self._repository.flags()
+        if flag_key not in flags:
+            raise UnknownFlag(flag_key, flags)
+        stored, percent = flags[flag_key], self.rollouts.status(flag_key).percent
+        served = {"everywhere": stored.fields, **stored.fields.get(ENVIRONMENTS, {})}
+        told = [f"{fields['rollout']:g} % {where}" for where, fields in served.items() if fields.get("rollout")]
+        told += [f"{percent:g} % by its rollout"] if percent else []
+        if told:
+            raise Refused(f"{flag_key} is served to users ({', '.join(told)}); another salt would change who they are")
+        salt = salt or f"{flag_key}/{stored.revision}"
+        stamp_reason = reason or "other users are to be the first"
+        self.update(flag_key, {"salt": salt}, expected=stored.revision, actor=actor, reason=stamp_reason)
+        return salt
 
     def delete(self, flag_key: str, *, expected: int | None = None, actor: str = "", reason: str = "") -> int:
         """Delete a flag; return the revision after it. Its breaker is kept, and holds if the flag comes back.

@@ -20,7 +20,7 @@ import mmh3
 from canary_sdk.core.batch import NOBODY, Batch, Side
 from canary_sdk.core.decision import decide
 from canary_sdk.core.grounds import Judgement, Standing, standing_after
-from canary_sdk.core.learning import SETTLED_S, Learning, begin, granted, sort, strata_of, take
+from canary_sdk.core.learning import FEWEST, SETTLED_S, Learning, begin, granted, sort, strata_of, take, unlike
 from canary_sdk.core.release import BY_HAND_S, Release, terms_of
 from canary_sdk.core.sequential import Case, asked_anew, open_case, pseudo_terms, start, weigh
 from canary_sdk.core.strata import MICRO_BANDS, strata_map
@@ -65,13 +65,36 @@ class Heard:
 
     `decision` is there while a release is judged; `self_test` is what the same judge says of a part of the baseline
     that plays the candidate. `standing` is UNKNOWN while there are no data, whatever the decision says. `assumes` is
-    what the comparison takes for granted.
+    what the comparison takes for granted, `unlike` in what the first to get the candidate differ from the rest before.
     """
 
     decision: Decision | None
     standing: Standing
     self_test: Decision | None
     assumes: str
+    unlike: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was found of noise that belongs to one arm alone, while everybody was on the baseline.
+
+    `noise` is by stream, 0 being chance alone, as `calibration` defines it; empty as long as there were too few of the
+    `minutes` that it is measured in. `seconds` is how long the baseline was seen, `is_sorted` whether its users were.
+    """
+
+    noise: Mapping[str, float]
+    minutes: int
+    seconds: float
+    is_sorted: bool
+    unlike: tuple[str, ...]
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
+        """Read it from what a `Hearing` stored."""
+        learning = data["learning"]
+        sorted_ = bool(learning["strata"])
+        return cls(learning["noise"], data["minutes"], learning["seconds"], sorted_, tuple(data["unlike"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +121,8 @@ class Hearing:
         self._wanted: tuple[Release, Mode] | None = None
         self._learning = begin(self._terms())
         self._bands: tuple[int, ...] = ()
+        self._bands_from: tuple[int, ...] = ()
+        self._unlike: tuple[str, ...] = ()
         self._number = 0
         self._case: Case | None = None
         self._test: Case | None = None
@@ -146,9 +171,9 @@ class Hearing:
     def heard(self, now: float) -> Heard:
         """Return what it says to people."""
         if self._case is None or self._decision is None:
-            return Heard(None, Standing.UNKNOWN, None, self._learning.assumes)
+            return Heard(None, Standing.UNKNOWN, None, self._learning.assumes, self._unlike)
         tested = decide(self._test) if self._test is not None else None
-        return Heard(self._decision, self._standing(self._decision, now), tested, self._learning.assumes)
+        return Heard(self._decision, self._standing(self._decision, now), tested, self._learning.assumes, self._unlike)
 
     def _standing(self, decision: Decision, now: float) -> Standing:
         """Only what was seen lately on both arms, or on the only one that there is, can be good."""
@@ -170,6 +195,9 @@ class Hearing:
         terms = self._terms()
         if before is not None and before[0].identity != release.identity:
             self._close()
+        if before is not None and before[0].seed != release.seed:
+            self._bands_from = bands_of(arena.read_trial(self.trial, whole=True))
+            self._learning, self._unlike = replace(self._learning, blocks=()), ()
         if self._learning.case.terms.limits_s != terms.limits_s:
             self._learning = begin(terms, self._learning.strata, self._learning.noise)
         if release.running is None:
@@ -190,7 +218,7 @@ class Hearing:
         """Begin a stage, with the evidence of those before it; the first with what was learnt."""
         self._number += 1
         if self._case is None:
-            self._bands = bands_of(arena.read_trial(self.trial, whole=True))
+            self._bands = self._bands_now(arena)
             learnt = self._learning.case
             opened = open_case(self._terms(), len(learnt.edges))
             self._case = self._test = replace(opened, edges=learnt.edges, past=learnt.past)
@@ -209,9 +237,15 @@ class Hearing:
         number = max(self._number, 1)
         return terms_of(self.release, self.policy, self._grant, noise=self._learning.noise, number=number)
 
+    def _bands_now(self, arena: Arena) -> tuple[int, ...]:
+        """Return how users failed while everybody was on the baseline, since it was settled who will be the first."""
+        found = bands_of(arena.read_trial(self.trial, whole=True))
+        since = tuple(map(sub, found, self._bands_from))
+        return found if min(since, default=-1) < 0 else since  # in a new arena the counters began anew
+
     def _grant(self, percent: float) -> Grant:
         """Return what the candidates of a percentage are granted by their own past, where that was long enough."""
-        if not self._learning.strata or not self._bands or percent >= 100:
+        if not self._learning.strata or not self._bands or percent >= 100 or not self.release.is_ours:
             return Grant()
         return granted(*futures_of(self._bands, percent))
 
@@ -277,6 +311,8 @@ class Hearing:
             pasts = pasts_of(arena.read_trial(self.trial, whole=True))
             after = sort(after, strata_map(pasts))
         self._learning = after
+        if len(after.blocks) >= FEWEST and after.blocks is not before.blocks and self.release.is_ours:
+            self._unlike = unlike(after, *futures_of(self._bands_now(arena), self.release.first))
         if after.case.edges != before.case.edges or after.strata != before.strata:
             self._publish(after.case, Mode.LEARNING, arena, now)
 
@@ -314,7 +350,10 @@ class Hearing:
             "percent": self.release.percent,
             "number": self._number,
             "bands": self._bands,
+            "bands_from": self._bands_from,
             "learning": self._learning.to_dict(),
+            "minutes": len(self._learning.blocks),
+            "unlike": self._unlike,
             "case": case.to_dict() if case else None,
             "test": test.to_dict() if test else None,
         }
@@ -324,6 +363,7 @@ class Hearing:
 
         To be called before the first turn. Raises: KeyError, TypeError or ValueError for what `to_dict` has not made.
         """
+        self._bands_from = tuple(data["bands_from"])
         learning, is_same = data["learning"], data["identity"] == self._identity
         if not is_same:
             self._learning = begin(self._terms(), strata_of(learning["strata"]), learning["noise"])

@@ -26,7 +26,7 @@ from canary_sdk.core.slo import limits_of
 from canary_sdk.core.tally import EMPTY
 from canary_sdk.measure.window import Window, tally
 from canary_sdk.runtime.fold import Folder
-from canary_sdk.runtime.hearing import Hearing, Occasion
+from canary_sdk.runtime.hearing import Calibration, Hearing, Occasion
 from canary_sdk.runtime.records import Records
 from canary_sdk.runtime.status import FlagStatus
 
@@ -390,6 +390,17 @@ class Monitor:
         except OSError as error:
             hint = "It judges on; after a restart it begins anew"
             self._failures.note(("writing down what the judge knows", error, hint))
+
+    def calibration(self, flag_key: str) -> Calibration | None:
+        """Return what was learnt of a flag's arms, by this process or by whoever judges; None if nothing was.
+
+        Raises: OSError, ValueError, KeyError or TypeError where what is written down is damaged.
+        """
+        watch = self._watches.get(flag_key)
+        if self.leads and watch is not None and watch.hearing is not None:
+            return Calibration.from_dict(watch.hearing.to_dict())
+        found = self._records.read().get(flag_key)
+        return None if found is None else Calibration.from_dict(found)
 
     def _take_over(self) -> None:
         """Go on where whoever judged before has left off."""

@@ -211,7 +211,7 @@ def test_fields_are_copied() -> None:
 
 FLAG_KEYS: Final = (
     "bucketing, candidate, created, default, description, enabled, environments, expires, maximum, metadata, minimum, "
-    "order, owner, plan, prerequisites, rollout, rules, salt, slos, soft, tags, targets, type or variants"
+    "noise, order, owner, plan, prerequisites, rollout, rules, salt, slos, soft, tags, targets, type or variants"
 )
 PERCENT: Final = "expected a percentage from 0 to 100 with at most three decimals: 5, 0.125 or '5%'"
 DURATION: Final = (
@@ -337,6 +337,10 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
     ("[flags.a]\ncandidate = {}", ["flags.a.candidate: found a table, expected true or false"]),
     # bounds
     (
+        "[flags.a]\nnoise = { p95 = -0.1 }",
+        ["flags.a.noise.p95: found -0.1, expected 0 or more: 0 is chance alone"],
+    ),
+    (
         "[flags.a]\nminimum = 1",
         ["flags.a.minimum: found 1, expected no bound: only integer and float flags have one"],
     ),
@@ -402,7 +406,7 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
         [
             (
                 "flags.a.environments.s.environments: unknown key, expected bucketing, candidate, created, default, "
-                "description, enabled, expires, maximum, metadata, minimum, order, owner, plan, prerequisites, "
+                "description, enabled, expires, maximum, metadata, minimum, noise, order, owner, plan, prerequisites, "
                 "rollout, rules, salt, slos, soft, tags, targets or variants"
             )
         ],

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from canary_sdk.core.batch import Batch, Side
+from canary_sdk.core.calibration import Block
 from canary_sdk.core.evalues import Pair
-from canary_sdk.core.learning import FEWEST, SETTLED_S, SORTING_S, Learning, begin, granted, sort, take
+from canary_sdk.core.learning import FEWEST, SETTLED_S, SORTING_S, Learning, begin, granted, sort, take, unlike
 from canary_sdk.core.sequential import Stage, Terms
 from canary_sdk.core.slo import parse_slo
 from canary_sdk.core.strata import MICRO_BANDS, STRATA
@@ -115,3 +117,15 @@ def test_it_is_read_as_it_was_written() -> None:
 def test_nobody_is_granted_what_is_not_known(future: Pair, rest: Pair, is_granted: bool) -> None:
     """A bound on how much more somebody fails is granted where it is narrow, or the difference is beyond chance."""
     assert (granted(future, rest) != Grant()) is is_granted
+
+
+def test_who_is_first_and_unlike_the_rest_is_told_of() -> None:
+    """Beyond chance and by half as much again; not what chance alone makes, and not who is better."""
+    learning = begin(TERMS)
+    usual = Pair(100, 10_000)
+    assert unlike(learning, Pair(30, 1_000), usual) == ("errors: 3 % of their requests are bad, 1 % of the others'",)
+    for future in (Pair(12, 1_000), Pair(2, 100), Pair(0, 1_000), Pair(0, 0)):
+        assert unlike(learning, future, usual) == ()
+    over = Block(one=((700, 300),), other=((9_500, 500),))
+    (told,) = unlike(replace(learning, blocks=({"p95": over, "shape": over},)), usual, usual)
+    assert told.startswith("p95: 30 %")

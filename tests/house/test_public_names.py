@@ -28,6 +28,7 @@ APPROVED = {
 CANARY = [
     "apply",
     "breaker",
+    "calibration",
     "close",
     "compact",
     "current_unit",
@@ -48,6 +49,7 @@ CANARY = [
     "observe",
     "overrides",
     "release",
+    "resalt",
     "reset",
     "rollouts",
     "scope",

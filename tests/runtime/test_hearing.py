@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from canary_sdk import connect
+from canary_sdk import CanaryError, connect
 from canary_sdk.core.breaker import State
+from canary_sdk.core.bucketing import bucket_of, seed_of, threshold_of
 from canary_sdk.core.decision import Action
 from canary_sdk.core.events import FlagTripped, HoldAdvised, HoldLifted, TripWithheld
 from canary_sdk.core.grounds import Standing
@@ -309,3 +310,101 @@ def test_damaged_records_are_said_once_and_left_aside(url: str, clock: ManualClo
     shop.serve(10, candidate=0.9, until_off=True)
     assert shop.is_off
     shops.close()  # type: ignore[attr-defined]
+
+
+# --- who is compared ---
+
+
+def learn(shop: Shop, seconds: int) -> None:
+    """Serve twenty users a second, who differ, all of them on the baseline."""
+    for _ in range(seconds):
+        for number in range(20):
+            unit = shop.canary.units.open_request()
+            token = shop.canary.units.enter(unit)
+            shop.canary.is_enabled("checkout", f"user-{number}")
+            unit.finish(unit.started + 0.02 * (number + 1))
+            shop.canary.units.leave(token)
+        shop.clock.advance(1.0)
+        shop.canary.tick()
+
+
+def test_noise_is_told_by_who_judges_and_by_what_it_wrote_down(url: str, clock: ManualClock) -> None:
+    """An operator's process on the same host reads what the application has learnt; a stranger's knows nothing."""
+    with connect(url, clock=clock, background=False) as canary:
+        shop = Shop(canary, clock, rollout=0)
+        early = canary.calibration("checkout")
+        assert early is None or not early.noise
+        learn(shop, 1900)
+        found = canary.calibration("checkout")
+        assert found is not None
+        assert found.is_sorted
+        assert found.noise.keys() == {"shape", "p95", "errors"}
+        with connect(url, clock=clock, background=False) as operator:
+            read = operator.calibration("checkout")
+            assert read is not None
+            assert read.noise == found.noise
+    with connect("memory:", clock=clock, background=False) as stranger:
+        stranger.apply({"flags": {"checkout": {"slos": SLOS}}})
+        assert stranger.calibration("checkout") is None
+
+
+def test_noise_that_an_operator_kept_makes_evidence_smaller(canary: Canary, clock: ManualClock) -> None:
+    """With much noise of its own, the same difference is found later."""
+    took = []
+    for noise in ({}, {"shape": 5.0, "p95": 5.0}):
+        shop = Shop(canary, clock, rollout=0)
+        canary.update("checkout", {"noise": noise, "rollout": 50})
+        shop.serve(20)
+        took.append(shop.serve(60, candidate=0.9, until_off=True))
+        canary.reset("checkout")
+        canary.update("checkout", {"rollout": 0})
+        shop.serve(3)
+    assert took[1] > 2 * took[0]
+
+
+def test_another_salt_is_refused_once_anybody_gets_the_candidate(canary: Canary, clock: ManualClock) -> None:
+    """Before that, other users are the first; each time others."""
+    shop = Shop(canary, clock, rollout=0)
+    first, second = canary.resalt("checkout"), canary.resalt("checkout", reason="bad luck")
+    assert first != second
+    flag = canary.flag("checkout")
+    assert flag is not None
+    assert flag.salt == second
+    assert canary.history("checkout")[0].reason == "bad luck"
+    canary.update("checkout", {"rollout": 5}, environment="staging")
+    with pytest.raises(CanaryError, match="5 % staging"):
+        canary.resalt("checkout")
+    shop.declare(rollout=5)
+    with pytest.raises(CanaryError, match="5 % everywhere"):
+        canary.resalt("checkout")
+    with pytest.raises(CanaryError, match="nothing"):
+        canary.resalt("nothing")
+
+
+def test_who_is_first_is_compared_with_the_rest_beforehand(canary: Canary, clock: ManualClock) -> None:
+    """Those who fail more anyway are told of; after another salt others are looked at, from then on."""
+    shop = Shop(canary, clock, rollout=0)
+    compiled = canary.flag("checkout")
+    assert compiled is not None
+    seed = seed_of(compiled.salt or compiled.key)
+    users = [f"user-{number}" for number in range(400)]
+    unlucky = {key for key in users if bucket_of(key, seed) < threshold_of(5)}
+
+    def learn_more(seconds: int) -> None:
+        for second in range(seconds):
+            for key in users[second % 10 :: 10]:
+                unit = canary.units.open_request()
+                token = canary.units.enter(unit)
+                canary.is_enabled("checkout", key)
+                unit.status = 500 if key in unlucky and second % 20 < 10 else 200
+                unit.finish(unit.started + 0.1)
+                canary.units.leave(token)
+            clock.advance(1.0)
+            canary.tick()
+
+    learn_more(1900)
+    (told,) = shop.heard.unlike
+    assert told.startswith("errors: ")
+    canary.resalt("checkout")
+    learn_more(700)
+    assert shop.heard.unlike == ()
