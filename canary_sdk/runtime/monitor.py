@@ -95,6 +95,7 @@ class Watch:
         self._quantiles = sorted({*SHOWN, *(slo.quantile for slo in flag.promises if slo.quantile)})
         self._slices = slices_of(policy)
         self._fresh = -1
+        self._state = State.CLOSED
         self._judged_at_s: float | None = None
         self._is_sustained = False
         self.look: Look | None = None
@@ -121,6 +122,15 @@ class Watch:
         windows = [self._windows[role, of] for role in roles if (role, of) in self._windows]
         limits = self.limits.get((self.flag.key, of), ())
         return tally(windows, limits, self._quantiles)
+
+    def follow(self, breaker: Breaker) -> None:
+        """Begin a new interval where the breaker has been closed: what was before says nothing of what is served now.
+
+        That holds also for requests of before that a busy worker counts only now.
+        """
+        if breaker.state is State.CLOSED and self._state is not State.CLOSED:
+            self._fresh = -1
+        self._state = breaker.state
 
     def decide(self, breaker: Breaker, now: float, at: float) -> Decision:
         """Judge the last interval and return what becomes of the breaker."""
@@ -353,6 +363,7 @@ class Monitor:
         for key, watch in self._watches.items():
             if guard.is_in_doubt(key):
                 continue
+            watch.follow(guard.breaker(key))
             events += self._hear(key, watch, guard, now, at)
             self._clock.pause(0)  # lets other threads in
             if watch.is_due and (watch.is_served or guard.breaker(key).guard_bits):

@@ -96,6 +96,12 @@ class Onlooker:
         """How often the flag has tripped."""
         return sum(row.action is Action.TRIPPED for row in self.operator.history("checkout"))
 
+    @property
+    def story(self) -> list[str]:
+        """What was written down, newest first, for whoever has to find out why."""
+        rows = self.operator.history("checkout")
+        return [f"{row.id} {row.at:.3f} {row.action} by {row.actor}: {row.reason} {row.differences}" for row in rows]
+
     def close(self) -> None:
         """Let go."""
         self.operator.close()

@@ -65,7 +65,7 @@ class Bench:
         eventually(self.released, lambda: self.hosted.words)
         self.onlooker.renew()
         self.onlooker.trip(self.hosted)
-        assert self.onlooker.trips == 1, self.onlooker.operator.history("checkout")
+        assert self.onlooker.trips == 1, self.onlooker.story
 
     def released(self) -> int:
         """Let go of the kill, and tell whether the candidate is served again."""

@@ -35,7 +35,7 @@ def hosted(onlooker: Onlooker, tmp_path: Path) -> Iterator[Hosted]:
 def test_after_a_trip_no_worker_serves_the_candidate(hosted: Hosted, onlooker: Onlooker) -> None:
     """It trips once for all; what `benchmarks.bench_trip` measures is far below what a message would take."""
     delays = [onlooker.trip(hosted) for _ in range(TRIPS)]
-    assert onlooker.trips == TRIPS, onlooker.operator.history("checkout")
+    assert onlooker.trips == TRIPS, onlooker.story
     assert max(delays) < 1.0
 
 

@@ -139,6 +139,24 @@ def test_a_reset_is_not_undone_by_news_of_the_trip(workers: list[Canary], clock:
     assert not any(map(is_off, workers))
 
 
+def test_what_was_before_a_reset_trips_nothing(workers: list[Canary], clock: ManualClock) -> None:
+    """A slow worker counts the failures of before only after the reset: the flag stays on until there are new ones."""
+    first, second = workers
+    serve(first, failing=True)
+    serve(second, failing=True)
+    for _ in range(12):
+        clock.advance(0.1)
+        first.tick()
+    assert is_off(second)
+    first.reset("checkout", reason="mended")
+    second.tick()
+    turn(workers, clock, 5.0)
+    assert not any(map(is_off, workers))
+    trip(workers, clock)
+    turn(workers, clock, 1.2)
+    assert all(map(is_off, workers))
+
+
 def test_two_hosts_that_trip_at_once_trip_once(
     tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
