@@ -55,16 +55,24 @@ def status(session: Session, flag_key: str | None, *, as_json: bool) -> None:
 @click.argument("flag_keys", nargs=-1, metavar="[FLAG_KEY]...")
 @click.option("--file", type=FILE, help="Check what this file declares, and touch no store.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Expected requests a second that meet it.")
+@click.option("--role", "roles", multiple=True, metavar="ROLE=NAME,NAME", help="Who has a role; name all there are.")
 @reading
 def check(
-    session: Session, flag_keys: tuple[str, ...], file: Path | None, rate: float | None, *, as_json: bool
+    session: Session,
+    flag_keys: tuple[str, ...],
+    file: Path | None,
+    rate: float | None,
+    roles: tuple[str, ...],
+    *,
+    as_json: bool,
 ) -> None:
     """Say what will not work in a plan before it starts; with --rate, also what its traffic cannot show in time."""
+    people = _people(roles)
     with _opened(session, file) as canary:
         keys = flag_keys or tuple(canary.rollouts.plans())
         if not keys:
             refuse("no flag has a plan: declare one as [flags.NAME.plan]")
-        found = {key: [_say(each) for each in canary.rollouts.check(key, rate=rate)] for key in keys}
+        found = {key: [_say(each) for each in canary.rollouts.check(key, rate=rate, roles=people)] for key in keys}
     if as_json:
         print_json(found)
     else:
@@ -196,6 +204,17 @@ def _say(problem: Problem) -> str:
 def _plain(canary: Canary, state: Rollout) -> dict[str, Any]:
     flag = canary.flag(state.flag_key)
     return {**state.to_dict(), "served": flag.rollout if flag and canary.breaker(flag.key).is_serving else 0.0}
+
+
+def _people(roles: tuple[str, ...]) -> dict[str, list[str]] | None:
+    """Read who has which role; None where nobody says so."""
+    found = {}
+    for text in roles:
+        role, equals, names = text.partition("=")
+        if not role or not equals:
+            raise click.UsageError(f"found {text!r}, expected ROLE=NAME,NAME")
+        found[role] = [name for each in names.split(",") if (name := each.strip())]
+    return found or None
 
 
 def _moment(text: str) -> float:

@@ -53,11 +53,17 @@ def expected_samples(plan: Plan, rate: float) -> tuple[float, ...]:
 
 
 def check_rollout(
-    flag: Flag, plan: Plan, policy: AutoRollback, *, rate: float | None = None, zones: Collection[str] | None = None
+    flag: Flag,
+    plan: Plan,
+    policy: AutoRollback,
+    *,
+    rate: float | None = None,
+    roles: Mapping[str, Collection[str]] | None = None,
+    zones: Collection[str] | None = None,
 ) -> tuple[Problem, ...]:
     """Return what will not work in the rollout of a flag, before it starts; as `check_plan`, and of the flag itself."""
     in_a_row = 0 if policy.rule is RollbackRule.SEQUENTIAL else policy.min_samples
-    plan_problems = check_plan(plan, rate=rate, slos=flag.slos, zones=zones, min_samples=in_a_row)
+    plan_problems = check_plan(plan, rate=rate, slos=flag.slos, roles=roles, zones=zones, min_samples=in_a_row)
     return (*_about_flag(flag, plan, policy), *plan_problems)
 
 

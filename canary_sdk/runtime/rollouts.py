@@ -22,7 +22,7 @@ from canary_sdk.errors import Refused, StaleWrite, StoreError, UnknownFlag
 from canary_sdk.runtime.controller import trip_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from canary_sdk.core.events import Event
     from canary_sdk.core.flags import Flag
@@ -61,16 +61,19 @@ class Rollouts:
         """Return the plan of every flag that has one."""
         return {key: flag.plan for key, flag in self._repository.load().flags.items() if isinstance(flag.plan, Plan)}
 
-    def check(self, flag_key: str, *, rate: float | None = None) -> tuple[Problem, ...]:
+    def check(
+        self, flag_key: str, *, rate: float | None = None, roles: Mapping[str, Collection[str]] | None = None
+    ) -> tuple[Problem, ...]:
         """Return what will not work in a flag's plan, before it starts; empty if nothing stands in its way.
 
-        With the `rate` of requests that meet the flag, a second, also what they cannot show in the time of a stage.
+        With the `rate` of requests that meet the flag, a second, also what they cannot show in the time of a stage;
+        with the people of all `roles`, also whose approval cannot be had.
         """
         from zoneinfo import available_timezones
 
         stored = self._repository.load()
         flag, _ = _found(stored, flag_key)
-        return check_rollout(flag, _plan_of(flag), stored.policy, rate=rate, zones=available_timezones())
+        return check_rollout(flag, _plan_of(flag), stored.policy, rate=rate, roles=roles, zones=available_timezones())
 
     def journal(self, flag_key: str, *, after: int = 0, limit: int = 1_000) -> tuple[JournalEntry, ...]:
         """Return what was written down of a flag's rollouts, oldest first, of all that is newer than an id."""

@@ -166,6 +166,22 @@ def test_a_plan_is_checked_before_it_starts(url: str) -> None:
     assert said("rollout", "check", "--rate", "5000").startswith("checkout: nothing")
 
 
+def test_it_is_checked_who_can_approve(url: str) -> None:
+    """A role that nobody has is named, and with four eyes roles that too few people share; else nothing."""
+    said(
+        "flags",
+        "set",
+        FLAG,
+        'plan={"four_eyes": true, "stages": [{"percent": 100, "bake": 60, "approval": ["a", "b"]}]}',
+    )
+    assert "'b', which nobody has" in run("rollout", "check", "--role", "a=ana,bo").stdout
+    overlapping = run("rollout", "check", "--role", "a=ana", "--role", "b=ana")
+    assert overlapping.exit_code == 1
+    assert "stage 1, approval: found 2 roles that overlap" in overlapping.stdout
+    assert said("rollout", "check", "--role", "a=ana", "--role", "b=bo").startswith("checkout: nothing")
+    assert run("rollout", "check", "--role", "a").exit_code == 2
+
+
 def test_a_file_is_checked_without_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Zones that are not known, a flag that is off, and stages in which nothing is promised are named."""
     monkeypatch.chdir(tmp_path)

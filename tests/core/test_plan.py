@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canary_sdk.core.blackout import DAY_MIN, WEEK_MIN, parse_blackout
-from canary_sdk.core.feasibility import check_plan, expected_samples, samples_needed
+from canary_sdk.core.breaker import AutoRollback, RollbackRule
+from canary_sdk.core.feasibility import check_plan, check_rollout, expected_samples, samples_needed
+from canary_sdk.core.flags import Flag
 from canary_sdk.core.plan import Plan, Stage, parse_plan, plan_fields, read_plan
 from canary_sdk.core.slo import parse_slo
 from canary_sdk.errors import ConfigError
@@ -320,3 +322,35 @@ def test_an_unknown_place_is_named() -> None:
     plan = parse_plan(a_plan(blackout=["22:00-06:00 Europe/Berlim"]))
     (message,) = messages(plan, zones={"UTC", "Europe/Berlin"})
     assert message.startswith("blackout.0: found the time zone 'Europe/Berlim', which is not known")
+
+
+POLICY: Final = AutoRollback(rule=RollbackRule.CONSECUTIVE, interval_s=30.0)
+
+
+def flag_problems(flag: Flag, policy: AutoRollback = POLICY, **plan: Any) -> list[str]:
+    """Check the rollout of a flag of two stages."""
+    stages = [{"percent": 10, "bake": "1h"}, {"percent": 100, "bake": "1h", "soft": ["errors < 1%"]}]
+    return [str(problem) for problem in check_rollout(flag, parse_plan({"stages": stages} | plan), policy)]
+
+
+def test_a_flag_that_shows_nothing_is_named() -> None:
+    """Switched off, or with no promise but soft ones in a stage; a stage's own promise will do."""
+    errors = (parse_slo("errors < 1%"),)
+    assert flag_problems(Flag("f", slos=(parse_slo("p95 < 1s"),))) == []
+    assert flag_problems(Flag("f", slos=(parse_slo("p95 < 1s"),), enabled=False)) == [
+        "enabled: found false: nobody would be served, and so nothing be shown"
+    ]
+    (only_soft,) = flag_problems(Flag("f", slos=errors))
+    assert only_soft.startswith("stages.1.slos: found neither here nor in the flag an SLO that is not soft")
+    assert len(flag_problems(Flag("f"))) == 2
+
+
+def test_a_rule_that_judges_too_seldom_is_named() -> None:
+    """The classic rule judges once an interval, and a judgement may not be older; the sequential judge is quick."""
+    flag = Flag("f", slos=(parse_slo("p95 < 1s"),))
+    (too_old,) = flag_problems(flag, interval="10s")
+    assert too_old == (
+        "interval: found a judgement to be 20 s old at most, and there is one every 30 s: most would be too old"
+    )
+    assert flag_problems(flag, interval="15s") == []
+    assert flag_problems(flag, AutoRollback(rule=RollbackRule.SEQUENTIAL), interval="10s") == []
