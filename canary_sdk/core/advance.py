@@ -277,7 +277,7 @@ def _plan(turn: _Turn) -> str:
 
 
 def _killed(turn: _Turn) -> str:
-    return "the kill switch is held" if turn.evidence.killed else ""
+    return "nobody was served: the kill switch was held, or the flag is disabled" if turn.evidence.killed else ""
 
 
 def _deadline(turn: _Turn) -> str:

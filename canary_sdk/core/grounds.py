@@ -84,8 +84,8 @@ class Judgement:
 class Evidence:
     """What is known at one tick.
 
-    `trip` is why the breaker is open, if it is. `killed` says that the kill switch is held, or was since the last tick:
-    nobody was served then, so no bake time has passed.
+    `trip` is why the breaker is open, if it is. `killed` says that the kill switch is held or the flag disabled, or was
+    since the last tick: nobody was served then, so no bake time has passed.
     `baseline` is asked for in stage 0 only; `under_way` is how many other rollouts are past it.
     """
 

@@ -364,7 +364,7 @@ def test_nothing_is_served_or_baked_under_the_kill_switch() -> None:
     world.run(3600)
     assert (world.state.status, world.state.reason, world.state.baked_s) == (
         Status.HELD,
-        "the kill switch is held",
+        "nobody was served: the kill switch was held, or the flag is disabled",
         300,
     )
     world.others = {}
@@ -644,7 +644,11 @@ def test_a_transition_is_recorded_and_a_tick_is_not() -> None:
     world.others = {"killed": True}
     held = ruling(before, world.tick(), WALL)
     assert held is not None
-    assert (held.action, held.baked_s, held.reason) == ("HOLD", 60.0, "the kill switch is held")
+    assert (held.action, held.baked_s, held.reason) == (
+        "HOLD",
+        60.0,
+        "nobody was served: the kill switch was held, or the flag is disabled",
+    )
     world.order(orders.pause(before, BO))
     found = transition(before, world.state, WALL)
     assert found is not None

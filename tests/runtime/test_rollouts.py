@@ -591,3 +591,17 @@ def test_errors_of_orders_are_of_the_package(host: Host) -> None:
     """Whoever catches `CanaryError` catches a refusal."""
     with pytest.raises(CanaryError):
         host.canary.rollouts.pause(FLAG)
+
+
+def test_a_disabled_flag_bakes_nothing(host: Host) -> None:
+    """Nobody is served, so nothing is shown; enabled again, it goes on from where it was."""
+    host.canary.rollouts.start(FLAG)
+    host.serve(2)
+    host.canary.update(FLAG, {"enabled": False})
+    host.serve(20)
+    assert host.state.status is Status.HELD
+    assert host.state.reason.endswith("the flag is disabled")
+    assert host.state.baked_s < 6
+    host.canary.update(FLAG, {"enabled": True})
+    host.serve(12)
+    assert host.share == 100
