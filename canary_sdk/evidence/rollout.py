@@ -383,7 +383,8 @@ def _durations(tale: _Tale) -> Iterator[Duration]:
 def _setup(tale: _Tale) -> dict[str, str]:
     started = tale.transitions[0].who
     found = {"started by": started} if started else {}
-    found["state"] = f"{tale.last.after}, stage {tale.last.stage} at {tale.last.percent:g} %"
+    where = "" if tale.last.after in LAST_WORDS else f", stage {tale.last.stage} at {tale.last.percent:g} %"
+    found["state"] = f"{tale.last.after}{where}"
     if tale.setting is not None:
         policy = tale.setting.policy
         found["rule"] = f"{policy.rule}, intervals of {say_seconds(policy.interval_s)}"
