@@ -28,6 +28,7 @@ PEER_LOOPS = 20
 
 STATEMENTS = {
     HASH: "hash_of(next_key(), 7, False)",
+    "a look at a guard byte": "guard[()]; next_key()",
     "naive: SHA-1 and a remainder": "int(sha1(next_key().encode()).hexdigest()[:15], 16) % 10_000 < 2_500",
     "is_enabled, 0 %": "is_enabled('nobody', next_key())",
     OURS: "is_enabled('some', next_key())",
@@ -106,6 +107,7 @@ def main() -> None:
             "is_enabled": canary.is_enabled,
             "evaluate": canary.evaluate,
             "evaluate_all": canary.evaluate_all,
+            "guard": canary._guard.byte_of("some"),
         }
         race_ours(canary, names)
         race_peers(names)

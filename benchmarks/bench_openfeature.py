@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 RIVAL = "in memory, mmh3"
 FLAG = "checkout"
 SEED, THRESHOLD = seed_of(FLAG), threshold_of(25)
-LOOPS = 300
-RACES = 8
+LOOPS = 50
+RACES = 2
 
 
 def split(flag: InMemoryFlag[bool], context: EvaluationContext) -> FlagResolutionDetails[bool]:

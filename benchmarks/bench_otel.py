@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FLAGS = 100
 LINES = "200 lines of text"
 BARE = "bare instruments"
-LOOPS = 20
+LOOPS = 5
 
 
 def busy(canary: Canary) -> None:

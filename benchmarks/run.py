@@ -62,15 +62,15 @@ def main(path: str, *scripts: str) -> None:
     kept = json.loads(file.read_text())["scripts"] if file.exists() else {}
     for script in scripts or SCRIPTS:
         kept[script] = reports(script)
-    result = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} × {processor()}",
-        "command": "python -m benchmarks.run",
-        "versions": versions(),
-        "scripts": kept,
-    }
-    file.write_text(json.dumps(result, indent=1) + "\n")
+        result = {
+            "date": datetime.now(UTC).date().isoformat(),
+            "python": platform.python_version(),
+            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} × {processor()}",
+            "command": "python -m benchmarks.run",
+            "versions": versions(),
+            "scripts": kept,
+        }
+        file.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 PIECE: Final = 64
 """Marks counted before other threads are let in: a unit that met a hundred flags takes as long as a hundred units."""
+MOST_PIECES: Final = 100
+"""Into how many pieces what came in since the last time is cut, about, at most: on a busy machine each pause takes its
+time, and what waits too long for its turn is lost."""
 BATCH: Final = 256
 """Records taken from a ring at once."""
 MOST_OPEN: Final = 65_536
@@ -70,6 +73,7 @@ class Folder:
         """Pairs of flags under a rollout that a unit of work has met both of."""
         self._let_go = 0
         self._done = 0
+        self._piece = PIECE
 
     @property
     def open_units(self) -> int:
@@ -111,6 +115,7 @@ class Folder:
         """Count everything that has finished since the last time."""
         for trial in self._trials.values():
             trial.refresh()
+        self._piece = max(PIECE, (len(self._units) + len(self._calls)) // MOST_PIECES)
         self._piecewise(len(self._open), self._fold_open)
         self._piecewise(self._units.capacity, self._fold_new)
         self._piecewise(self._calls.capacity, self._fold_calls)
@@ -125,7 +130,7 @@ class Folder:
     def _let_others_in(self, done: int) -> None:
         """Pause whenever a piece is done, of which `done` was just added."""
         self._done += done
-        if self._done >= PIECE:
+        if self._done >= self._piece:
             self._done = 0
             self._pause(0)
 

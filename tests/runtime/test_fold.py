@@ -9,7 +9,7 @@ import pytest
 from canary_sdk.core.evaluation import Evaluation, Reason, Role
 from canary_sdk.measure.arena import Arena
 from canary_sdk.measure.trial import BASELINE, CANDIDATE, ERRORS, UNITS, Mode, Published, cells_of
-from canary_sdk.runtime.fold import PIECE, Folder
+from canary_sdk.runtime.fold import MOST_PIECES, PIECE, Folder
 from canary_sdk.runtime.scope import ABORTED, FAILED, Unit, Units
 
 if TYPE_CHECKING:
@@ -115,3 +115,14 @@ def test_others_are_let_in_after_so_many_marks(host: Host, monkeypatch: pytest.M
     host.folder.fold()
     assert len(pauses) >= marks // (PIECE + flags)
     assert set(pauses) == {0}
+
+
+def test_much_that_waits_is_cut_into_larger_pieces(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause takes long where the machine is busy, so there are only so many, or the ring would overflow meanwhile."""
+    monkeypatch.setattr("canary_sdk.runtime.fold.PIECE", 2)
+    for _ in range(8 * MOST_PIECES):
+        host.open(Role.BASELINE).finish(host.clock.monotonic() + 0.1)
+    pauses: list[float] = []
+    monkeypatch.setattr(host.folder, "_pause", pauses.append)
+    host.folder.fold()
+    assert MOST_PIECES <= len(pauses) <= 2 * MOST_PIECES
