@@ -50,10 +50,11 @@ def experiment(size: Mapping[str, int], *, full: bool) -> dict[str, Cell]:
         ),
         "classic": (cells.classic, {"runs": 400}),
     }
-    for calibrated in (True, False):
-        made[f"noise: {'' if calibrated else 'not '}calibrated"] = (
+    kinds = list(cells.NOISES)
+    for kind, calibrated in (*((kind, True) for kind in kinds[: None if full else 1]), (kinds[0], False)):
+        made[f"noise: {kind}, {'' if calibrated else 'not '}calibrated"] = (
             cells.private_noise,
-            {"runs": size["noise"], "compressed": 1 if full else 60, "calibrated": calibrated},
+            {"runs": size["noise"], "compressed": 1 if full else 60, "calibrated": calibrated, "kind": kind},
         )
     for kind in cells.INCIDENTS:
         for stage in range(3) if full else (1,):
@@ -90,7 +91,7 @@ def main() -> int:
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--short", action="store_true", help="under a minute: small samples, wide limits")
     how.add_argument(
-        "--full", action="store_true", help="half an hour or more: what the goals ask for; goes on where it was stopped"
+        "--full", action="store_true", help="an hour or more: what the goals ask for; goes on where it was stopped"
     )
     parser.add_argument("--results", type=Path, help="where the answers are kept, as JSON", default=None)
     asked = parser.parse_args()

@@ -23,7 +23,7 @@ from benchmarks.simulation.release import (
     terms,
     watch,
 )
-from benchmarks.simulation.traffic import ERRORS, HEALTHY, RATE, Fault, Floats, Noise
+from benchmarks.simulation.traffic import ERRORS, HEALTHY, RATE, Fault, Floats, Noise, Switching
 from canary_sdk.core.calibration import Block, noise
 from canary_sdk.core.evalues import log_split
 from canary_sdk.core.streams import Grant
@@ -137,15 +137,24 @@ def incident(kind: str, stage: int, runs: int) -> dict[str, int]:
     return {"runs": runs, "blamed": int(np.isfinite(blamed).sum()), "held": int(held.sum())}
 
 
-def private_noise(runs: int, compressed: int, *, calibrated: bool) -> dict[str, int]:
-    """Return how many healthy candidates with private noise (rho .1, tau 10 s) are rolled back in stages 1 to 3."""
-    rng = np.random.default_rng([6, calibrated])
+NOISES: Final[dict[str, Callable[[np.random.Generator, int], Noise | Switching]]] = {
+    "AR(1) rho .1 tau 10 s": lambda rng, runs: Noise.started(rng, runs, 0.10, 10.0),
+    "AR(1) rho .1 tau 30 s": lambda rng, runs: Noise.started(rng, runs, 0.10, 30.0),
+    "10 % to and fro in 20 s": lambda rng, runs: Switching.started(rng, runs, 1.10, 20.0),
+}
+"""What may wander in the latency of the candidate alone."""
+
+
+def private_noise(runs: int, compressed: int, *, calibrated: bool, kind: str) -> dict[str, int]:
+    """Return how many healthy candidates with private noise are rolled back in stages 1 to 3."""
+    number = list(NOISES).index(kind)
+    rng = np.random.default_rng([6, calibrated, number] if number else [6, calibrated])
     asked = terms(stages=3)
     court = open_court(rng, runs, asked)
     if calibrated:
-        court.noise = _calibrated(court, rng, runs)
+        court.noise = _calibrated(court, rng, runs, kind)
     ended = np.full(runs, np.inf)
-    wander = Noise.started(rng, runs, 0.10, 10.0)
+    wander = NOISES[kind](rng, runs)
     for stage, horizon_s in enumerate(HORIZONS_S[:3]):
         court.start(stage)
         traffic = stage_traffic(court, rng, stage, private=wander)
@@ -153,9 +162,9 @@ def private_noise(runs: int, compressed: int, *, calibrated: bool) -> dict[str, 
     return {"runs": runs, "count": int(np.isfinite(ended).sum())}
 
 
-def _calibrated(court: Court, rng: np.random.Generator, runs: int) -> dict[str, Floats]:
+def _calibrated(court: Court, rng: np.random.Generator, runs: int, kind: str) -> dict[str, Floats]:
     """Run both arms on the same code, half and half, for 30 minutes, and measure the noise of each run."""
-    wander = Noise.started(rng, runs, 0.10, 10.0)
+    wander = NOISES[kind](rng, runs)
     traffic = Traffic(rng, runs, (court.edges, court.edges), (RATE / 2, RATE / 2), private=wander)
     names = zip(("p95", "p99"), LIMITS_S[0], strict=True)
     cuts = {name: int(np.searchsorted(court.edges, limit)) + 1 for name, limit in names}

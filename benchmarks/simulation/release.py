@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from benchmarks.simulation.court import Court
-from benchmarks.simulation.traffic import ERRORS, HEALTHY, RATE, Fault, Floats, Noise, below
+from benchmarks.simulation.traffic import ERRORS, HEALTHY, RATE, Fault, Floats, Noise, Switching, below
 from canary_sdk.core.cells import QUANTILES
 from canary_sdk.core.sequential import Stage, Terms
 from canary_sdk.core.slo import parse_slo
@@ -62,7 +62,7 @@ class Traffic:
     candidate: Fault = HEALTHY
     baseline: Fault = HEALTHY
     shared: Noise | None = None
-    private: Noise | None = None
+    private: Noise | Switching | None = None
 
     def batch(self, seconds: float = 1.0) -> tuple[Floats, Floats, Floats, Floats]:
         """Draw what one batch counts: cells of the candidate and of the baseline, errors of both."""

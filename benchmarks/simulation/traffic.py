@@ -104,3 +104,22 @@ class Noise:
         kept = math.exp(-seconds / self.tau)
         self.now = kept * self.now + math.sqrt(1 - kept**2) * self.spread * rng.standard_normal(self.now.shape)
         return np.asarray(np.exp(self.now))
+
+
+@dataclass
+class Switching:
+    """Slower by `factor`, or quicker by it, changing over every `dwell` s on average."""
+
+    factor: float
+    dwell: float
+    is_slow: NDArray[np.bool_]
+
+    @classmethod
+    def started(cls, rng: np.random.Generator, runs: int, factor: float, dwell: float) -> Switching:
+        """Begin with either."""
+        return cls(factor, dwell, rng.random((runs, 1)) < 0.5)
+
+    def step(self, rng: np.random.Generator, seconds: float = 1.0) -> Floats:
+        """Perhaps change over, and return by how much everything is slower now."""
+        self.is_slow = self.is_slow ^ (rng.random(self.is_slow.shape) < seconds / self.dwell)
+        return np.where(self.is_slow, self.factor, 1 / self.factor)
