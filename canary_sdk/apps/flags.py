@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from canary_sdk.apps.session import Session, print_json, reading, refuse, writing
+from canary_sdk.apps.session import Session, count, print_json, reading, refuse, writing
 from canary_sdk.core.fields import say_field
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def check(files: tuple[Path, ...]) -> None:
             except ConfigError as error:
                 found.append(str(error))
             else:
-                click.echo(f"{path}: no mistakes, {_count(len(canary.flags()), 'flag')}")
+                click.echo(f"{path}: no mistakes, {count(len(canary.flags()), 'flag')}")
     if found:
         refuse("\n".join(found))
 
@@ -231,7 +231,7 @@ def export(session: Session, file: Path | None, *, as_json: bool) -> None:
     with session.canary() as canary:
         data = canary.export(file)
         if file is not None:
-            click.echo(f"{_count(len(data['flags']), 'flag')} written to {file}")
+            click.echo(f"{count(len(data['flags']), 'flag')} written to {file}")
         elif as_json:
             print_json(data)
         else:
@@ -301,10 +301,6 @@ def _known(canary: Canary, flag_key: str) -> StoredFlag:
     if known[flag_key].damaged:
         raise StoreError(known[flag_key].damaged)
     return known[flag_key]
-
-
-def _count(many: int, noun: str) -> str:
-    return f"{many} {noun}{'' if many == 1 else 's'}"
 
 
 # --- values ---

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from canary_sdk.apps.flags import FILE, flags
-from canary_sdk.apps.session import print_json, reading, refuse
+from canary_sdk.apps.session import count, print_json, reading, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +47,8 @@ def stale(session: Session, days: float, *, as_json: bool) -> None:
     else:
         for each in found:
             click.echo(f"{each.flag_key}: {each.sentence}")
-        click.echo(f"{len(found)} stale, of {len(known)} flags, in {environment}", err=True)
+        stale_flags = {each.flag_key for each in found}
+        click.echo(f"{len(stale_flags)} stale, of {count(len(known), 'flag')}, in {environment}", err=True)
     sys.exit(FOUND if found else 0)
 
 
@@ -79,7 +80,10 @@ def find(session: Session, paths: tuple[Path, ...], file: Path | None, *, as_jso
             click.echo(f"{key}: written nowhere in this source")
         for place in sorted(found.untold):
             click.echo(f"{place}: which flag is asked cannot be told from the source", err=True)
-        click.echo(f"{found.files} files ask for {len(found.asked)} flags, of {len(known)}", err=True)
+        click.echo(
+            f"{count(found.files, 'file')} read, {count(len(found.asked), 'flag')} asked for, {len(known)} known",
+            err=True,
+        )
     sys.exit(FOUND if missing else 0)
 
 
@@ -102,7 +106,7 @@ def generate(session: Session, module: Path | None, file: Path | None, *, check:
         _compare(module, text)
     else:
         module.write_text(text, encoding="utf-8")
-        click.echo(f"{len(known)} flags written to {module}")
+        click.echo(f"{count(len(known), 'flag')} written to {module}")
 
 
 def _compare(module: Path, text: str) -> None:

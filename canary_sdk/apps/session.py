@@ -120,6 +120,11 @@ def login() -> str:
         return ""
 
 
+def count(many: int, noun: str) -> str:
+    """Say how many: `1 flag`, `2 flags`."""
+    return f"{many} {noun}{'' if many == 1 else 's'}"
+
+
 def print_json(data: object) -> None:
     """Write it for machines."""
     click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -130,6 +131,7 @@ def test_a_misspelt_flag_fails_the_test(project: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*there is no flag 'new-chekout' in this store; it has button, new-checkout*"])
 
 
+@pytest.mark.timeout(120)  # a process imports pytest
 def test_it_loads_nothing_until_asked(tmp_path: Path) -> None:
     """A suite that uses none of it loads no store, no driver and starts no thread of ours."""
     (tmp_path / "test_other.py").write_text(
@@ -141,7 +143,8 @@ def test_it_loads_nothing_until_asked(tmp_path: Path) -> None:
         "    assert threading.active_count() == 1\n"
     )
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "canary_sdk.apps.pytest_plugin", "."],
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         check=False,
