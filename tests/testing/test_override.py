@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from threading import Barrier
 from typing import TYPE_CHECKING
 
@@ -13,9 +15,12 @@ import pytest
 from canary_sdk import CanaryError, Reason
 from canary_sdk.core.evaluation import Role
 from canary_sdk.errors import UnknownFlag
+from canary_sdk.integrations.asgi import CanaryMiddleware
 from canary_sdk.testing import override
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from canary_sdk import Canary
 
 FLAGS = {
@@ -208,3 +213,41 @@ def test_what_it_cannot_decorate_is_refused(canary: Canary) -> None:
     for each in (Role, items):
         with pytest.raises(CanaryError, match="use it inside"):
             override(canary, {})(each)
+
+
+def test_flasks_test_client_inherits_it(canary: Canary) -> None:
+    """What a test forces holds in the view that its client calls."""
+    from flask import Flask
+
+    app = Flask(__name__)
+    app.add_url_rule("/", view_func=lambda: str(canary.is_enabled("new-checkout")))
+    with override(canary, new_checkout=True):
+        assert app.test_client().get("/").text == "True"
+    assert app.test_client().get("/").text == "False"
+
+
+@pytest.mark.stress  # .ci/run installs what the client needs for these
+def test_starlettes_test_client_inherits_it(canary: Canary, untested: Callable[[str, bool], None]) -> None:
+    """It holds in sync and async views, which run in other threads, also where the client was entered before."""
+    if find_spec("httpx") is None:
+        untested("Starlette's test client, because httpx is not installed", False)
+    from fastapi import FastAPI
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # which client it would rather have
+        from starlette.testclient import TestClient
+    app = FastAPI()
+    app.add_middleware(CanaryMiddleware, canary=canary)
+
+    @app.get("/sync")
+    def sync_view() -> bool:
+        return canary.is_enabled("new-checkout")
+
+    @app.get("/async")
+    async def async_view() -> bool:
+        return canary.is_enabled("new-checkout")
+
+    with TestClient(app) as client:
+        with override(canary, new_checkout=True):
+            assert [client.get(path).json() for path in ("/sync", "/async")] == [True, True]
+        assert [client.get(path).json() for path in ("/sync", "/async")] == [False, False]
