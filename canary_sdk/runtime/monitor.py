@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from canary_sdk.core import breaker as breakers
 from canary_sdk.core.breaker import RollbackRule, State
@@ -263,6 +263,7 @@ class Monitor:
         self._failures = failures
         self._records = Records(None if arena.private_reason else arena.path)
         self._save_due = 0.0
+        self._known: dict[str, Any] = {}
         self._arena = arena
         self._clock = clock
         self._units = units
@@ -336,9 +337,22 @@ class Monitor:
         trial = self._arena.trial(flag_key)
         if trial is None:
             return None
-        hearing, old = Hearing(trial, release, policy), self._watches.get(flag_key)
-        if old is not None and old.hearing is not None:
-            hearing.resume(old.hearing.to_dict())
+        old = self._watches.get(flag_key)
+        known = (
+            old.hearing.to_dict() if old is not None and old.hearing is not None else self._known.pop(flag_key, None)
+        )
+        return self._resumed(Hearing(trial, release, policy), known)
+
+    def _resumed(self, hearing: Hearing, known: dict[str, Any] | None) -> Hearing:
+        """Let a hearing that has not begun go on with what is known, if it can."""
+        if known is None:
+            return hearing
+        try:
+            hearing.resume(known)
+        except (KeyError, TypeError, ValueError) as error:
+            place, hint = f"reading what the judge knew of {hearing.trial.flag_key}", "The judge begins anew"
+            self._failures.note((place, repr(error), hint))
+            return Hearing(hearing.trial, hearing.release, hearing.policy)
         return hearing
 
     def fold(self) -> None:
@@ -414,23 +428,15 @@ class Monitor:
         return None if found is None else Calibration.from_dict(found)
 
     def _take_over(self) -> None:
-        """Go on where whoever judged before has left off."""
+        """Go on where whoever judged before has left off; what is known of flags that will come is kept for them."""
         try:
-            stored = self._records.read()
+            self._known = self._records.read()
         except (OSError, ValueError) as error:
             self._failures.note(("reading what the judge knew", error, "It was left aside; the judge begins anew"))
             return
         for key, watch in self._watches.items():
-            if watch.hearing is None or key not in stored:
-                continue
-            hearing = Hearing(watch.hearing.trial, watch.hearing.release, watch.hearing.policy)
-            try:
-                hearing.resume(stored[key])
-            except (KeyError, TypeError, ValueError) as error:
-                hint = "It was left aside; the judge begins anew"
-                self._failures.note((f"reading what the judge knew of {key}", repr(error), hint))
-            else:
-                watch.hearing = hearing
+            if (old := watch.hearing) is not None and key in self._known:
+                watch.hearing = self._resumed(Hearing(old.trial, old.release, old.policy), self._known.pop(key))
 
     def judgement(self, flag_key: str, now: float, stage: int = 0) -> Judgement | None:
         """Return what this process last judged of a candidate, for a rollout that is in `stage`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from pathlib import Path
@@ -275,25 +276,57 @@ def restarted(url: str, clock: ManualClock) -> Iterator[Shop]:
 
 
 def test_evidence_survives_a_restart(url: str, clock: ManualClock) -> None:
-    """The next process goes on with what the last one had counted and found, and with what it had learnt."""
+    """The next process goes on where the last one stopped, and takes the flag back as soon as that one would have."""
     shops = restarted(url, clock)
+    next(shops).serve(60)
     shop = next(shops)
-    shop.serve(60)
-    healthy = shop.heard.decision
-    shop.serve(1.2, candidate=0.9)
-    before = shop.heard.decision
-    assert healthy is not None
-    assert before is not None
-    assert healthy.log_e + 3 < before.log_e < before.needed
-    shop = next(shops)
-    shop.serve(1.3)
-    shop.serve(1, candidate=0.9)
-    after = shop.heard.decision
-    assert after is not None
-    assert after.log_e > before.log_e + 1
-    assert after.candidate.total > before.candidate.total
-    assert after.seconds > before.seconds
+    shop.serve(10)
+    assert judged_s() > 60
+    assert shop.serve(6, candidate=0.9, until_off=True) < 6
     shops.close()  # type: ignore[attr-defined]
+
+
+def judged_s() -> float:
+    """Return how long the stage has been judged, as it is written down."""
+    (path,) = Path(os.environ["CANARY_ARENA_DIR"]).glob("*.judge")
+    return float(json.loads(path.read_text())["hearings"]["checkout"]["case"]["judged_s"])
+
+
+def test_the_next_worker_goes_on_with_the_evidence_there_is(url: str, clock: ManualClock) -> None:
+    """Where the judge of a host leaves, another worker takes its place, and goes on in the same stage."""
+    with connect(url, clock=clock, background=False) as second:
+        with connect(url, clock=clock, background=False) as first:
+            shop = Shop(first, clock)
+            first.tick()
+            second.tick()
+            shop.serve(60)
+            assert shop.heard.decision is not None
+            assert second.status().flags["checkout"].heard is None
+        shop.canary = second
+        shop.serve(5)
+        assert shop.heard.decision is not None
+    assert judged_s() > 60
+
+
+def test_evidence_waits_for_a_store_that_is_away_at_the_start(tmp_path: Path, clock: ManualClock) -> None:
+    """Flags that are read only later go on where they were as well."""
+    url, store, away = f"sqlite:///{tmp_path}/canary.db", tmp_path / "canary.db", tmp_path / "away"
+    with connect(url, clock=clock, background=False) as canary:
+        shop = Shop(canary, clock)
+        shop.serve(60)
+    store.rename(away)
+    store.mkdir()
+    with connect(url, clock=clock, background=False) as shop.canary:
+        shop.canary.tick()
+        assert shop.canary.stale
+        store.rmdir()
+        away.rename(store)
+        for _ in range(40):
+            clock.advance(0.1)
+            shop.canary.tick()
+        shop.serve(5)
+        assert shop.heard.decision is not None
+    assert judged_s() > 60
 
 
 @pytest.mark.parametrize("damage", ["{", '{"format": 1, "hearings": {"checkout": {"learning": 5}}}', "[]"])
