@@ -158,6 +158,9 @@ def _classic(results: Mapping[str, Any]) -> Iterator[Row]:
     yield Row("G16", "classic rule: healthy plan rolled back", f"{found['healthy plan']:.4f}", "", passed=True)
     yield Row("G16", "classic rule: in the first hour", f"{found['first hour']:.3f}", "", passed=True)
     yield Row("G16", "classic rule: rehearsal, mean", f"{found['rehearsal']:.0f} s", "", passed=True)
+    for name, delays in found.get("later", {}).items():
+        told = " / ".join(f"{delay:.0f}" for delay in delays)
+        yield Row("G16", f"classic rule: {name} at 5 / 25 / 50 %", f"{told} s", "", passed=True)
     yield Row("G16", "classic rule: fastest of all", f"{found['fastest']:.0f} s", "", passed=True)
     yield Row("G16", "classic rule: incident blamed", f"{found['incident']:.3f}", "", passed=True)
 
