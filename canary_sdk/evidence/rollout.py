@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from canary_sdk.core.judge import Finding, Verdict
     from canary_sdk.ports import JournalEntry
 
-SLACK_S: Final = 1.0
-"""By so much the tick that ends an interval and the one that enters a stage may differ, as they are written down."""
+SLACK: Final = 0.1
+MOST_SLACK_S: Final = 1.0
+"""By so much of an interval, and at most so many seconds, it may have begun before the stage that it belongs to: the
+tick that ends one interval and the one that enters a stage are not written down at quite the same time."""
 GAP: Final = 1.6
 """So many intervals without a line are a gap: one is missing."""
 LAST_WORDS: Final = (Status.PROMOTED, Status.ABORTED)
@@ -124,8 +126,8 @@ class _Stay:
     @property
     def evidence(self) -> list[Interval]:
         """The intervals that lie within the stage, after its warm-up."""
-        from_at = self.began_at + (self.setting.plan.warmup_s if self.setting else 0.0) - SLACK_S
-        return [each for each in self.intervals if each.at - each.candidate.seconds >= from_at]
+        warm_at = self.began_at + (self.setting.plan.warmup_s if self.setting else 0.0)
+        return [each for each in self.intervals if _began_at(each) >= warm_at]
 
     @property
     def verdict(self) -> Verdict | None:
@@ -306,6 +308,12 @@ def _joined(tallies: Iterable[Tally | None]) -> Tally:
         over={limit: sum(each.over[limit] for each in counted) for limit in sorted(limits)},
         quantiles={q: sum(each.quantiles[q] * each.requests for each in counted) / requests for q in sorted(quantiles)},
     )
+
+
+def _began_at(interval: Interval) -> float:
+    """Return when it began, a little late."""
+    seconds = interval.candidate.seconds
+    return interval.at - seconds + min(SLACK * seconds, MOST_SLACK_S)
 
 
 def _whole(interval: Interval) -> Tally:

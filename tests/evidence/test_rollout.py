@@ -309,6 +309,22 @@ def test_what_began_before_the_stage_was_warm_does_not_count(journal: list[Journ
     assert [stage.seen["candidate"].seconds for stage in after[1:5]] == [30.0, 90.0, 210.0, 1410.0]
 
 
+@pytest.mark.parametrize(("early", "seconds"), [(0.5, 60.0), (1.5, 30.0), (29.0, 30.0)])
+def test_what_began_in_the_stage_before_does_not_count(
+    journal: list[JournalEntry], early: float, seconds: float
+) -> None:
+    """The first interval of a stage counts though it began a moment early, and not where it saw the stage before."""
+    number, first = next(
+        (number, each)
+        for number, each in enumerate(journal)
+        if isinstance(each.record, Interval) and each.record.stage == 1
+    )
+    assert isinstance(first.record, Interval)
+    moved = replace(first, record=replace(first.record, at=first.at - early))
+    stages = told([*journal[:number], moved, *journal[number + 1 :]]).stages
+    assert stages[1].seen["candidate"].seconds == seconds
+
+
 def _warmed(record: Configuration) -> object:
     """Return the plan with a warm-up of one interval."""
     return {**record.fields["plan"], "warmup": 30.0}
