@@ -24,7 +24,7 @@ HASH = "bare mmh3"
 OURS = "is_enabled, 25 %"
 QUESTION = "Evaluation"
 PEERS = "Evaluation, and the clients of others"
-PEER_LOOPS = 20
+PEER_LOOPS = 200
 
 STATEMENTS = {
     HASH: "hash_of(next_key(), 7, False)",

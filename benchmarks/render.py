@@ -184,7 +184,7 @@ def others(runs: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
         lines += ["", f"| {question} | {' | '.join(f'{unit} ({python})' for python in runs for unit in units)} |"]
         lines.append(f"|---|{'---:|' * len(units) * len(runs)}")
         for name in report["figures"]:
-            found = [runs[python][question]["figures"].get(name, {}) for python in runs]
+            found = [runs[python].get(question, {}).get("figures", {}).get(name, {}) for python in runs]
             cells = [f"{each[unit]:.4g}" if unit in each else "" for each in found for unit in units]
             lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
