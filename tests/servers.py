@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -78,7 +78,8 @@ class Server:
         """Send a signal to the server and to all its processes."""
         assert self.process is not None
         for pid in _family(self.process.pid):
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # one of PostgreSQL's own may have ended since
+                os.kill(pid, number)
 
 
 def _family(pid: int) -> list[int]:
