@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -81,12 +81,22 @@ class World:
         elapsed_s = self.mark.elapsed_s(self.state, self.monotonic_s) if self.mark else 0.0
         evidence = Evidence(**({"judgement": self.judge(self.state)} | self.others))
         step = advance(self.plan, self.state, evidence, Now(elapsed_s, self.at, self.local), **options)
+        self.check(step)
         if step.state is not self.state:
             self.mark = Mark(step.state.seq, self.monotonic_s)
         self.state = step.state
         self.told += step.events
         self.actions.append(step.action)
         return step
+
+    def check(self, step: Step) -> None:
+        """Whatever a turn says is whole: an action, when to come back, and events of this rollout and this moment."""
+        assert isinstance(step.action, Action)
+        assert step.due_s is None or 0 < step.due_s <= self.plan.interval_s
+        assert (step.due_s is None) == step.state.is_settled
+        for event in step.events:
+            assert (event.flag_key, event.at) == (self.state.flag_key, self.at)  # type: ignore[attr-defined]
+            assert None not in [getattr(event, each.name) for each in fields(event)]
 
     def wait(self, seconds: float) -> None:
         """Let time pass on both clocks."""
