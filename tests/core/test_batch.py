@@ -21,6 +21,8 @@ def test_a_part_is_taken_away() -> None:
     """What is left is counted cell by cell, and is added up to the whole again."""
     assert Side(((4, 0), (2, 0)), units=6, errors=2) == WHOLE - PART
     assert Side(((0, 0), (0, 0))) == WHOLE - WHOLE
+    assert (WHOLE - PART) + PART == PART + (WHOLE - PART) == WHOLE
+    assert NOBODY + WHOLE == WHOLE + NOBODY == WHOLE
 
 
 @pytest.mark.parametrize("part", [Side(((1, 3),)), Side(((1, 3), (0, 1), (0, 0))), Side(((1,), (0, 1)))])
@@ -28,6 +30,8 @@ def test_what_was_counted_by_other_edges_is_no_part(part: Side) -> None:
     """A part with other strata or other cells is refused, never cut to what both have."""
     with pytest.raises(ValueError, match="argument 2"):
         WHOLE - part
+    with pytest.raises(ValueError, match="argument 2"):
+        WHOLE + part
 
 
 def test_the_self_test_leaves_the_candidate_out() -> None:
