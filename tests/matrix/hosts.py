@@ -127,7 +127,13 @@ ROWS: Final = (
     ),
     Row("uvicorn reload", _python(*_UVICORN, "--reload"), "uvicorn", workers=1, touch="star.py", **_ASYNC),
     Row("hypercorn", _python(*_HYPERCORN, "star:application"), "hypercorn", **_ASYNC),
-    Row("hypercorn recycled", _python(*_HYPERCORN, "--max-requests", "100", "star:application"), "hypercorn", **_ASYNC),
+    Row(
+        "hypercorn recycled",
+        _python(*_HYPERCORN, "--max-requests", "100", "star:application"),
+        "hypercorn",
+        recycled=True,
+        **_ASYNC,
+    ),
     Row("granian asgi", _python(*_GRANIAN, "--interface", "asgi", "star:application"), "granian", **_ASYNC),
     Row(
         "granian asgi threads",
