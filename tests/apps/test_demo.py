@@ -120,11 +120,11 @@ def test_the_flag_goes_off_by_itself(runs: dict[str, Run]) -> None:
     assert report["conclusion"] == "PASSED"
     durations = report["durations"]
     assert isinstance(durations, dict)
-    assert 1.5 <= durations["from the first bad request to the flag being off"] <= 5
+    assert durations["from the first bad request to the flag being off"] <= 5
     stages = report["stages"]
     assert isinstance(stages, list)
-    p95 = {stage["name"]: stage["seen"]["clients"]["quantiles"]["p95"] for stage in stages}
-    assert p95["baseline"] < 0.25 < p95["fault"]
+    p99 = {stage["name"]: stage["seen"]["clients"]["quantiles"]["p99"] for stage in stages}
+    assert p99["baseline"] < 0.6 < p99["fault"]
 
 
 def test_a_healthy_release_is_left_alone(runs: dict[str, Run]) -> None:
