@@ -156,6 +156,11 @@ class Hearing:
             self._learn(batch, arena, now)
         return None
 
+    def begin_anew(self) -> None:
+        """Forget the evidence: the next turn publishes new terms, by which only units that begin from then on count."""
+        self._wanted = None
+        self._close()
+
     def judgement(self, now: float, stage: int) -> Judgement | None:
         """Return what it says to a rollout; None while it judges nothing."""
         if self._case is None or self._decision is None:

@@ -130,6 +130,8 @@ class Watch:
         """
         if breaker.state is State.CLOSED and self._state is not State.CLOSED:
             self._fresh = -1
+            if self.hearing is not None:
+                self.hearing.begin_anew()
         self._state = breaker.state
 
     def decide(self, breaker: Breaker, now: float, at: float) -> Decision:
@@ -383,6 +385,7 @@ class Monitor:
             if watch.is_due and (watch.is_served or guard.breaker(key).guard_bits):
                 events += guard.decide(key, partial(watch.decide, now=now, at=at))
                 self._clock.pause(0)
+            watch.follow(guard.breaker(key))  # a reset may come before the next look
         if now >= self._save_due:
             self.save()
         return events

@@ -395,6 +395,18 @@ def test_noise_that_an_operator_kept_makes_evidence_smaller(canary: Canary, cloc
     assert took[1] > 2 * took[0]
 
 
+@pytest.mark.parametrize("later_s", [0, 0.1, 5])
+def test_after_a_reset_nothing_of_before_is_held_against_it(shop: Shop, clock: ManualClock, later_s: float) -> None:
+    """However soon it comes, between two looks of the judge too; and what goes wrong from then on is."""
+    shop.serve(20)
+    assert shop.serve(60, candidate=0.9, until_off=True) < 60
+    shop.serve(later_s)
+    shop.canary.reset("checkout")
+    shop.serve(30)
+    assert not shop.is_off
+    assert shop.serve(60, candidate=0.9, until_off=True) < 60
+
+
 def test_another_salt_is_refused_once_anybody_gets_the_candidate(canary: Canary, clock: ManualClock) -> None:
     """Before that, other users are the first; each time others."""
     shop = Shop(canary, clock, rollout=0)

@@ -36,5 +36,5 @@ def test_nothing_grows_with_births_and_deaths(tmp_path: Path) -> None:
     assert late["owners"] < SEGMENTS
     for name in ("files_of_arenas", "open_files", "threads"):
         assert late[name] == early[name], name
-    assert late["arena_kib"] - early["arena_kib"] <= 2 * 12 * SEGMENTS
+    assert late["arena_kib"] - early["arena_kib"] <= (2 * 12 + 72) * SEGMENTS  # two arms, and what counts for trials
     assert late["memory_kib"] - early["memory_kib"] < 4_096
