@@ -25,7 +25,7 @@ pytestmark = [
 
 
 def test_nothing_grows_with_births_and_deaths(tmp_path: Path) -> None:
-    """All are counted, killed or not; arena, open files and threads stay as they were, and its own memory within 4 MiB."""
+    """All are counted, killed or not; arena, files and threads stay as they were, and its own memory within 4 MiB."""
     script = Path(__file__).with_name("nursery.py")
     command = [sys.executable, str(script), f"sqlite:///{tmp_path}/canary.db", str(BIRTHS)]
     environment = os.environ | {"PYTHONWARNINGS": "ignore::DeprecationWarning"}
