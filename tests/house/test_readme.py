@@ -49,8 +49,7 @@ def served(app: Any) -> Iterator[int]:
         yield waitress.effective_port
     finally:
         waitress.task_dispatcher.shutdown()
-        for each in list(sockets.values()):
-            each.close()
+        waitress.trigger.pull_trigger(lambda: [each.close() for each in list(sockets.values())])  # in its own thread
         thread.join()
 
 
