@@ -48,18 +48,28 @@ def test_workers_that_are_killed_are_replaced(hosted: Hosted, onlooker: Onlooker
         os.kill(pid, signal.SIGKILL)
         killed.append(pid)
 
+    def kill_the_judge() -> None:
+        judges = [0]
+
+        def is_there() -> bool:
+            judges.append(onlooker.judge)
+            return judges[-1] not in {0, *killed}
+
+        eventually(is_there, lambda: hosted.words)
+        kill(judges[-1])  # to kill 0 would be to kill this very process group
+
     def killed_up_to(number: int, seen: Load) -> bool:
         for pid in list(seen.answers.keys() - set(killed))[: number - len(killed)]:
             kill(pid)
         return len(killed) == number
 
-    kill(onlooker.judge)
+    kill_the_judge()
     hosted.load(partial(killed_up_to, WORKERS.workers))
     hosted.load(lambda seen: len(seen.answers) == WORKERS.workers)
     eventually(lambda: onlooker.judge not in {0, *killed}, lambda: hosted.words)
     slots = len(onlooker.owners)
     SYSTEM_CLOCK.pause(SILENCE_NS / 1e9)
-    kill(onlooker.judge)
+    kill_the_judge()
     hosted.load(partial(killed_up_to, 2 * WORKERS.workers))
     hosted.load(lambda seen: len(seen.answers) == WORKERS.workers)
     assert len(onlooker.owners) == slots
