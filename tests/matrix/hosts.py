@@ -215,6 +215,8 @@ class Hosted:
         """Start it in a folder of its own; what it says goes to a file there."""
         self.row = row
         self.folder = folder
+        self.resets: list[str] = []
+        """Requests that a leaving worker reset: it may have answered them, and counted them, or not."""
         self.said = folder / "said.txt"
         shutil.copytree(APPS, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
         with closing(socket.create_server(("127.0.0.1", 0))) as listening:
@@ -259,6 +261,7 @@ class Hosted:
             except ConnectionResetError:
                 if not self.row.recycled:
                     raise
+                self.resets.append(key)
 
     def _ask(self, path: str, key: str) -> Answer:
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=READY_S)) as client:
