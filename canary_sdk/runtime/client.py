@@ -539,7 +539,11 @@ class Canary(Control):
         hear_of_the_end(_close_all)
 
     def _renew_arena(self) -> None:
-        """Go on in a new arena when the old one's file is gone; its windows start anew, what is off stays off."""
+        """Go on in a new arena when the old one's file is gone; its windows start anew, what is off stays off.
+
+        What another process has switched off may be known here by its byte alone, so the store is read first.
+        """
+        self._contained(self._load)
         with self._loading:
             self._arena.close()
             self._arena = self._open_arena()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from canary_sdk import connect
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from canary_sdk.testing import ManualClock
 
 CHILD = """
 import multiprocessing, sys
@@ -44,3 +42,21 @@ def test_a_child_of_a_pool_counts_its_last_work(tmp_path: Path, method: str) -> 
         subprocess.run([sys.executable, script, url, method], check=True)
         arena = canary._arena
         assert arena.read(arena.arm("checkout/candidate/unit")).requests == 1
+
+
+def test_a_lost_arena_does_not_take_along_what_another_process_switched_off(tmp_path: Path) -> None:
+    """Known here by the byte alone, as the store is looked at once a second: it is read before the new one is used."""
+    clock = ManualClock()
+    with (
+        connect(f"sqlite:///{tmp_path}/canary.db", clock=clock, background=False) as operator,
+        connect(f"sqlite:///{tmp_path}/canary.db", clock=clock, background=False) as worker,
+    ):
+        operator.apply({"flags": {"checkout": {"rollout": 100}}})
+        clock.advance(2.0)
+        worker.tick()
+        assert worker.is_enabled("checkout", "u")
+        operator.kill("checkout", reason="slow")
+        assert not worker.is_enabled("checkout", "u")
+        Path(worker._arena.path or "").unlink()
+        worker.tick()
+        assert not worker.is_enabled("checkout", "u")
