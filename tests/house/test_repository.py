@@ -88,6 +88,11 @@ def test_a_decision_record_has_its_three_parts(record: Path) -> None:
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
 
 
+def test_decision_records_are_numbered_without_a_gap_or_a_double() -> None:
+    """A number names one record: they are counted from one."""
+    assert [int(record.name[:4]) for record in RECORDS] == list(range(1, len(RECORDS) + 1))
+
+
 def test_every_test_states_its_claim() -> None:
     """Every test has a docstring: the sentence that it would refute by failing."""
     silent = [
