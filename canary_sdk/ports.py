@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from canary_sdk.core.fields import differences
 
@@ -167,6 +167,34 @@ class Pushing(Protocol):
 
         Ten times a second, by one thread at a time. False while the store is away: `version` is what reaches it again.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What one author has put up for others to read, `age_s` ago by the store's own clock."""
+
+    author: str
+    body: str
+    age_s: float
+
+
+NOTICE_S: Final = 600.0
+"""How long a notice stays up that is not renewed."""
+
+
+@runtime_checkable
+class Board(Protocol):
+    """What a `FlagStore` may offer as well: a board, on which hosts put up what is worth knowing for a moment.
+
+    A notice is no document: it raises no version, leaves no audit row, waits for no commit, and need not outlive the
+    server. Threads: any. Raises `StoreError` when the store cannot be reached or answers wrongly.
+    """
+
+    def put_up(self, topic: str, author: str, body: str | None) -> None:
+        """Put up a notice in the place of the author's last one on the topic; None takes that down."""
+
+    def notices(self, topic: str) -> tuple[Notice, ...]:
+        """Return the notices on a topic, in the order of their authors; those older than `NOTICE_S` are gone."""
 
 
 class EventSink(Protocol):
@@ -461,6 +489,15 @@ class Repository(Protocol):
 
     def journal(self, flag_key: str, *, after: int = 0, limit: int = 1_000) -> tuple[JournalEntry, ...]:
         """Return what was written down of a flag's rollouts, oldest first, of all that is newer than an id."""
+
+    def put_up(self, flag_key: str, author: str, body: str | None) -> None:
+        """Put up a notice about a flag for other hosts, in place of the author's last; None takes that down.
+
+        Where the store has no board, nobody reads it.
+        """
+
+    def notices(self, flag_key: str) -> tuple[Notice, ...]:
+        """Return the notices about a flag in this environment; none where the store has no board."""
 
     def flags(self) -> Mapping[str, StoredFlag]:
         """Return every flag as it is stored."""

@@ -8,13 +8,15 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from canary_sdk.clock import SYSTEM_CLOCK
 from canary_sdk.errors import StoreError
-from canary_sdk.ports import JournalLine, Removed, Snapshot, Stamp
+from canary_sdk.ports import NOTICE_S, JournalLine, Notice, Removed, Snapshot, Stamp
 from canary_sdk.stores.revision import applied
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from canary_sdk.clock import Clock
     from canary_sdk.ports import AuditRow, Change, Cut
 
 MOST_AUDIT_ROWS: Final = 10_000
@@ -23,15 +25,20 @@ MOST_JOURNAL_LINES: Final = 50_000
 
 
 class MemoryStore:
-    """Implements `ports.FlagStore`. Threads: any; `version` and `load` never wait. A forked child has its own copy."""
+    """Implements `ports.FlagStore` and `ports.Board`. Threads: any; `version` and `load` never wait.
 
-    def __init__(self) -> None:
-        """Begin empty."""
+    A forked child has its own copy.
+    """
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        """Begin empty; `clock` says how old notices are."""
         self._snapshot = Snapshot(0, ())
         self._audit: deque[AuditRow] = deque(maxlen=MOST_AUDIT_ROWS)
         self._rows = 0
         self._journal: deque[JournalLine] = deque(maxlen=MOST_JOURNAL_LINES)
         self._lines = 0
+        self._clock = clock
+        self._notices: dict[tuple[str, str], tuple[str, float]] = {}
         self._closed = False
         self._lock = threading.Lock()
 
@@ -109,6 +116,22 @@ class MemoryStore:
             self._journal = deque((each for each in self._journal if each.id not in gone[0]), MOST_JOURNAL_LINES)
             self._audit = deque((each for each in self._audit if each.id not in gone[1]), MOST_AUDIT_ROWS)
             return Removed(*map(len, gone))
+
+    def put_up(self, topic: str, author: str, body: str | None) -> None:
+        """Put up a notice in the place of the author's last one on the topic; None takes that down."""
+        with self._lock:
+            self.load()
+            now = self._clock.monotonic()
+            kept = {place: notice for place, notice in self._notices.items() if now - notice[1] <= NOTICE_S}
+            kept.pop((topic, author), None)
+            self._notices = kept if body is None else {**kept, (topic, author): (body, now)}
+
+    def notices(self, topic: str) -> tuple[Notice, ...]:
+        """Return the notices on a topic, in the order of their authors."""
+        self.load()
+        now = self._clock.monotonic()
+        found = sorted((author, *notice) for (about, author), notice in self._notices.items() if about == topic)
+        return tuple(Notice(author, body, now - at) for author, body, at in found if now - at <= NOTICE_S)
 
     def close(self) -> None:
         """Refuse everything from now on; idempotent."""

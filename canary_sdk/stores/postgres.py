@@ -2,8 +2,9 @@
 
 Tables, in the first schema of the connection's search path: `canary_store` (one row: the schema's and the store's
 version), `canary_document` (kind, key -> body, revision), `canary_audit` (one row a real change), `canary_journal` (one
-row a line). Commits lock the one row of `canary_store` first, so they follow one another and each sees all before it; a
-commit is acknowledged when the server has it on its disk, as far as the server's `synchronous_commit` says so.
+row a line), and `canary_notice` (topic, author -> body; not logged, so a crash of the server empties it). Commits lock
+the one row of `canary_store` first, so they follow one another and each sees all before it; a commit is acknowledged
+when the server has it on its disk, as far as the server's `synchronous_commit` says so.
 
 Push: a commit that raises the version notifies the channel `canary_changed` inside its transaction. The connection that
 reads listens there, and is asked whether its socket has something to say, without waiting. Whatever word is lost,
@@ -31,7 +32,7 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 
 from canary_sdk.errors import StoreError
-from canary_sdk.ports import AuditRow, Document, JournalLine, Removed, Snapshot, Stamp
+from canary_sdk.ports import NOTICE_S, AuditRow, Document, JournalLine, Notice, Removed, Snapshot, Stamp
 from canary_sdk.stores.revision import applied
 
 if TYPE_CHECKING:
@@ -82,6 +83,14 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         """,
         "CREATE INDEX canary_journal_of_key ON canary_journal (key, id)",
     ),
+    (
+        """
+        CREATE UNLOGGED TABLE canary_notice (
+            topic TEXT COLLATE "C" NOT NULL, author TEXT COLLATE "C" NOT NULL, body TEXT NOT NULL,
+            at TIMESTAMP WITH TIME ZONE NOT NULL, PRIMARY KEY (topic, author)
+        )
+        """,
+    ),
 )
 """What leads from each schema version to the next. A row is never changed once it was released."""
 
@@ -114,7 +123,7 @@ _ADVICE: Final[tuple[tuple[type[psycopg.Error], str], ...]] = (
 
 
 class PostgresStore:
-    """Implements `ports.FlagStore` and `ports.Pushing` in the database at a `postgresql://` URL.
+    """Implements `ports.FlagStore`, `ports.Pushing` and `ports.Board` in the database at a `postgresql://` URL.
 
     Constructing opens nothing. Threads: any. Reading and writing have a connection and a lock each, held around SQL
     only, so whoever polls never waits for an operator. The second is opened by the first commit.
@@ -225,11 +234,39 @@ class PostgresStore:
             wanted = {"before": audit.before, "most": audit.most, "limit": limit, **places}
             return Removed(lines, sql.execute(_OLD_ROWS, wanted).rowcount)
 
+    def put_up(self, topic: str, author: str, body: str | None) -> None:
+        """Put up a notice in the place of the author's last one on the topic; None takes that down.
+
+        It waits for no commit, and no commit waits for it. Cost: two round trips.
+        """
+        notice = {"topic": topic, "author": author, "body": body, "most": NOTICE_S}
+        with self._writer.use() as sql:
+            sql.execute(_PUT_UP if body is not None else _TAKE_DOWN, notice)
+            sql.execute(_OLD_NOTICES, notice)
+
+    def notices(self, topic: str) -> tuple[Notice, ...]:
+        """Return the notices on a topic, in the order of their authors. Cost: one round trip."""
+        with self._reader.use() as sql:
+            rows = sql.execute(_NOTICES, (topic, NOTICE_S))
+            return tuple(Notice(author, body, max(age_s, 0.0)) for author, body, age_s in rows)
+
     def close(self) -> None:
         """Close both connections; idempotent. Using the store afterwards raises `StoreError`."""
         self._reader.close()
         self._writer.close()
 
+
+_PUT_UP: Final = """
+    INSERT INTO canary_notice (topic, author, body, at) VALUES (%(topic)s, %(author)s, %(body)s, clock_timestamp())
+    ON CONFLICT (topic, author) DO UPDATE SET body = excluded.body, at = excluded.at
+"""
+_TAKE_DOWN: Final = "DELETE FROM canary_notice WHERE topic = %(topic)s AND author = %(author)s"
+_OLD_NOTICES: Final = "DELETE FROM canary_notice WHERE extract(epoch FROM clock_timestamp() - at) > %(most)s"
+_NOTICES: Final = """
+    SELECT author, body, age_s FROM (
+        SELECT *, extract(epoch FROM clock_timestamp() - at)::float8 AS age_s FROM canary_notice
+    ) AS notice WHERE topic = %s AND age_s <= %s ORDER BY author
+"""
 
 _OLD_LINES: Final = """
     DELETE FROM canary_journal WHERE id IN (

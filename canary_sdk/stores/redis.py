@@ -3,11 +3,12 @@
 Keys, under a prefix (`canary`, or `?prefix=` of the URL): `canary:store` (a hash: format, version, newest audit row,
 newest line), `canary:document` (a hash: [kind, key] -> revision and body), `canary:audit` (a stream of the newest audit
 rows; the oldest beyond `MOST_AUDIT_ROWS` are forgotten), `canary:journal` (a set of all that a journal is kept of), and
-`canary:journal:…` (a stream of lines for each of them). A commit watches the first and writes all of them in one MULTI,
+`canary:journal:…` (a stream of lines for each of them). Notices are `canary:notice:[topic,author]`, which expire, and
+`canary:notice:[topic]` (a set of the authors). A commit watches the first and writes all of them in one MULTI,
 or begins again if anybody was faster.
 
 Durability is the server's. An acknowledged commit is in its memory; whether it outlives a crash depends on `appendonly`
-and `appendfsync`, and a failover loses what the replica had not got yet. The keys never expire, but a server that may
+and `appendfsync`, and a failover loses what the replica had not got yet. No other key expires, but a server that may
 evict (`maxmemory-policy allkeys-*`) can take them. Flags that must not be lost belong in PostgreSQL. One server, or one
 address that leads to the present primary: the keys are not made for a cluster.
 
@@ -34,7 +35,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from canary_sdk.errors import StoreError
-from canary_sdk.ports import AuditRow, Document, JournalLine, Removed, Snapshot, Stamp
+from canary_sdk.ports import NOTICE_S, AuditRow, Document, JournalLine, Notice, Removed, Snapshot, Stamp
 from canary_sdk.stores.revision import applied
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ MOST_AUDIT_ROWS: Final = 10_000
 """The server's memory is bounded: the oldest rows beyond this are forgotten."""
 ATTEMPTS: Final = 1_000
 """How often a commit begins again; each time, another one got through."""
+_NOTICE_MS: Final = round(NOTICE_S * 1_000)
 AUDIT_PAGE: Final = 500
 """How many audit rows are fetched at once."""
 
@@ -89,7 +91,7 @@ class _State(NamedTuple):
 
 
 class RedisStore:
-    """Implements `ports.FlagStore` and `ports.Pushing` in the database at a `redis://` or `rediss://` URL.
+    """Implements `ports.FlagStore`, `Pushing` and `Board` in the database at a `redis://` or `rediss://` URL.
 
     Constructing opens nothing. Threads: any, each with a connection of its own while it speaks.
     """
@@ -98,7 +100,7 @@ class RedisStore:
         """Name the database; `timeout_s` is how long the server may say nothing. Raises `StoreError`."""
         self._redis, prefix = _client(url, timeout_s)
         self._store, self._documents, self._audit = f"{prefix}:store", f"{prefix}:document", f"{prefix}:audit"
-        self._journal = f"{prefix}:journal"
+        self._journal, self._notice = f"{prefix}:journal", f"{prefix}:notice"
         self._channel = f"{prefix}:changed"
         self._ear = _Ear(self._redis, self._channel)
         place = self._redis.connection_pool.connection_kwargs
@@ -188,6 +190,37 @@ class RedisStore:
             ][::-1][:limit]
             return Removed(lines, int(self._redis.xdel(self._audit, *rows)) if rows else 0)
 
+    def put_up(self, topic: str, author: str, body: str | None) -> None:
+        """Put up a notice in the place of the author's last one on the topic; None takes that down."""
+        authors, place = self._places(topic, author)
+        with self._explained(), self._redis.pipeline() as pipe:
+            if body is None:
+                pipe.delete(place)
+                pipe.srem(authors, author)
+            else:
+                pipe.set(place, body, px=_NOTICE_MS)
+                pipe.sadd(authors, author)
+                pipe.pexpire(authors, 2 * _NOTICE_MS)
+            pipe.execute()
+
+    def notices(self, topic: str) -> tuple[Notice, ...]:
+        """Return the notices on a topic, in the order of their authors; how long one has yet to live tells its age."""
+        with self._explained(), self._redis.pipeline() as pipe:
+            place = self._places(topic)[0]
+            authors = sorted(map(str, self._redis.smembers(place)))
+            for author in authors:
+                pipe.get(self._places(topic, author)[1])
+                pipe.pttl(self._places(topic, author)[1])
+            found = pipe.execute()
+            notices = list(zip(authors, found[::2], found[1::2], strict=True))
+            if gone := [author for author, body, _ in notices if body is None]:
+                self._redis.srem(place, *gone)  # who puts up another one is there again
+            return tuple(
+                Notice(author, body, max(_NOTICE_MS - left_ms, 0) / 1_000)
+                for author, body, left_ms in notices
+                if body is not None
+            )
+
     def close(self) -> None:
         """Close all connections; idempotent. Using the store afterwards raises `StoreError`."""
         self._closed = True
@@ -232,6 +265,10 @@ class RedisStore:
                 pipe.hset(self._store, name, str(value))
         pipe.hget(self._store, "version")
         return int(pipe.execute()[-1] or 0)
+
+    def _places(self, topic: str, author: str = "") -> tuple[str, str]:
+        """Return where the authors of a topic stand, and the notice of one."""
+        return f"{self._notice}:{_text([topic])}", f"{self._notice}:{_text([topic, author])}"
 
     def _lines_of(self, key: str) -> str:
         return f"{self._journal}:{key}"

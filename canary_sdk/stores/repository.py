@@ -15,7 +15,7 @@ from canary_sdk.core.fields import ENVIRONMENTS, flat, patched
 from canary_sdk.core.retention import Retention
 from canary_sdk.core.rollout import Rollout, Status, is_tick
 from canary_sdk.errors import CanaryError, ConfigError, Problem, Refused, StaleWrite, StoreError, UnknownFlag
-from canary_sdk.ports import Change, Cut, Pushing, Stored
+from canary_sdk.ports import Board, Change, Cut, Pushing, Stored
 from canary_sdk.stores import codec, files, history
 from canary_sdk.stores.codec import Held
 from canary_sdk.stores.percentages import dismissals
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         HistoryRow,
         JournalEntry,
         JournalLine,
+        Notice,
         Removed,
         Snapshot,
         Stamp,
@@ -228,6 +229,17 @@ class DocumentRepository:
         change = Change(*place, codec.encode_rollout(rollout), revision, quiet=is_tick(before, rollout))
         lines = [codec.journal_line(self._environment, record) for record in records]
         self._store.commit([change], actor=stamp.actor, reason=stamp.reason, at=stamp.at, journal=lines)
+
+    def put_up(self, flag_key: str, author: str, body: str | None) -> None:
+        """Put up a notice about a flag, where the store has a board."""
+        if isinstance(self._store, Board):
+            self._store.put_up(codec.state_key(self._environment, flag_key), author, body)
+
+    def notices(self, flag_key: str) -> tuple[Notice, ...]:
+        """Return the notices about a flag in this environment."""
+        if not isinstance(self._store, Board):
+            return ()
+        return self._store.notices(codec.state_key(self._environment, flag_key))
 
     def compact(self, at: float, limit: int) -> Removed:
         """Remove what the retention lets go, of all environments, and nothing of a rollout that is under way."""

@@ -1,10 +1,10 @@
 """A store in one SQLite file, for all processes of one host. The only module that imports sqlite3.
 
 Tables: `store` (one row: the version), `document` (kind, key -> body, revision), `audit` (one row a real change),
-`journal` (one row a line) and `journal_key` (the keys of its lines). They are written in WAL mode, in immediate
-transactions that reach the disk before a commit is acknowledged, and are versioned by `PRAGMA user_version`. `PRAGMA
-application_id` marks the file as ours; any other database is refused. A new file gets the mode that the umask gives it,
-as do the `-wal` and `-shm` files beside it: whoever may write them owns the flags.
+`journal` (one row a line), `journal_key` (the keys of its lines) and `notice` (topic, author -> body). They are written
+in WAL mode, in immediate transactions that reach the disk before a commit is acknowledged, and are versioned by `PRAGMA
+user_version`. `PRAGMA application_id` marks the file as ours; any other database is refused. A new file gets the mode
+that the umask gives it, as do the `-wal` and `-shm` files beside it: whoever may write them owns the flags.
 
 Nothing crosses a fork. SQLite notes for each process which locks it holds on a file, and a forked child inherits the
 note without the locks: a connection that the child opens would hold none in truth, and what it commits would be lost as
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from canary_sdk.errors import StoreError
-from canary_sdk.ports import AuditRow, Document, JournalLine, Removed, Snapshot
+from canary_sdk.ports import NOTICE_S, AuditRow, Document, JournalLine, Notice, Removed, Snapshot
 from canary_sdk.stores.revision import successor
 
 if TYPE_CHECKING:
@@ -77,6 +77,14 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         """,
         "CREATE INDEX journal_of_key ON journal (key_id)",
     ),
+    (
+        """
+        CREATE TABLE notice (
+            topic TEXT NOT NULL, author TEXT NOT NULL, body TEXT NOT NULL, at REAL NOT NULL,
+            PRIMARY KEY (topic, author)
+        ) STRICT
+        """,
+    ),
 )
 """What leads from each schema version to the next. A row is never changed once it was released."""
 
@@ -97,7 +105,7 @@ _ADVICE: Final = {
 
 
 class SQLiteStore:
-    """Implements `ports.FlagStore` in the file at `path`.
+    """Implements `ports.FlagStore` and `ports.Board` in the file at `path`.
 
     Constructing opens nothing. Threads: any. Reading and writing have a connection and a lock each, held around SQL
     only, so a reader never waits for a writer that waits.
@@ -184,6 +192,26 @@ class SQLiteStore:
             sql.executemany("INSERT INTO spared VALUES (?, ?)", spared)
             wanted = {"before": audit.before, "most": audit.most, "limit": limit}
             return Removed(lines, sql.execute(_OLD_ROWS, wanted).rowcount)
+
+    def put_up(self, topic: str, author: str, body: str | None) -> None:
+        """Put up a notice in the place of the author's last one on the topic; None takes that down."""
+        with self._writer.use() as sql, _transaction(sql, "IMMEDIATE"):
+            sql.execute(
+                "DELETE FROM notice WHERE (topic, author) = (?, ?) OR julianday('now') * 86400 - at > ?",
+                (topic, author, NOTICE_S),
+            )
+            if body is not None:
+                sql.execute("INSERT INTO notice VALUES (?, ?, ?, julianday('now') * 86400)", (topic, author, body))
+
+    def notices(self, topic: str) -> tuple[Notice, ...]:
+        """Return the notices on a topic, in the order of their authors."""
+        with self._reader.use() as sql:
+            rows = sql.execute(
+                "SELECT author, body, age_s FROM (SELECT *, julianday('now') * 86400 - at AS age_s FROM notice)"
+                " WHERE topic = ? AND age_s <= ? ORDER BY author",
+                (topic, NOTICE_S),
+            )
+            return tuple(Notice(author, body, max(age_s, 0.0)) for author, body, age_s in rows)
 
     def close(self) -> None:
         """Close the file; idempotent. Using the store afterwards raises `StoreError`."""

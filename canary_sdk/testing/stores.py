@@ -6,7 +6,8 @@
             return lambda: MyStore(tmp_path / "store")
 
 `make_store` returns a function that opens the same place at every call, empty at first. `StoreConformance` is for
-stores that end with the process, `DurableStoreConformance` for all others. Needs pytest; knows no store.
+stores that end with the process, `DurableStoreConformance` for all others; `BoardConformance` comes beside either for
+one that has a board. Needs pytest; knows no store.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from canary_sdk.errors import StaleWrite, StoreError
-from canary_sdk.ports import AuditRow, Change, Cut, Document, JournalLine, Removed, Snapshot
+from canary_sdk.ports import AuditRow, Board, Change, Cut, Document, JournalLine, Removed, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -457,6 +458,65 @@ class StoreConformance:
         store.close()
         with pytest.raises(StoreError):
             store.version()
+
+
+class BoardConformance:
+    """What a store promises as well that is a `Board`: to be inherited beside `StoreConformance`."""
+
+    def test_a_notice_is_read_back(self, store: FlagStore) -> None:
+        """What was put up on a topic is up there, by author, a moment old, and on no other topic."""
+        board = _board(store)
+        board.put_up("x", "beth", "2")
+        board.put_up("x", "ada", "1")
+        board.put_up("y", "ada", "3")
+        assert [(each.author, each.body) for each in board.notices("x")] == [("ada", "1"), ("beth", "2")]
+        assert [(each.author, each.body) for each in board.notices("y")] == [("ada", "3")]
+        assert all(0 <= each.age_s < PATIENCE_S for each in board.notices("x"))
+        assert board.notices("z") == ()
+
+    def test_a_notice_takes_the_place_of_the_last_one(self, store: FlagStore) -> None:
+        """Of each author the newest is up, and none that was taken down; to take down nothing is no mistake."""
+        board = _board(store)
+        board.put_up("x", "ada", "1")
+        board.put_up("x", "ada", "2")
+        board.put_up("x", "beth", "1")
+        board.put_up("x", "beth", None)
+        board.put_up("x", "cy", None)
+        assert [(each.author, each.body) for each in board.notices("x")] == [("ada", "2")]
+
+    def test_a_notice_is_no_document(self, store: FlagStore) -> None:
+        """Version, documents, audit and journals do not know of it, also in a store that was empty."""
+        version = commit(store, put("a", "1"), journal=lines("x", "1"))
+        before = store.load(), store.audit(), store.journal("x")
+        _board(store).put_up("x", "ada", "1")
+        assert (store.load(), store.audit(), store.journal("x")) == before
+        assert store.version() == version
+
+    @pytest.mark.parametrize("text", ["", "a/b", "prüfung", "🐤🐤", 'it\'s "quoted"; -- x', "%_*?[]:", "a\tb\nc"])
+    def test_a_notice_is_any_text(self, store: FlagStore, text: str) -> None:
+        """Topics, authors and bodies may be any text."""
+        _board(store).put_up(text, text, text)
+        assert [(each.author, each.body) for each in _board(store).notices(text)] == [(text, text)]
+
+    @pytest.mark.usefixtures("_restless")
+    def test_notices_do_not_get_in_each_others_way(self, store: FlagStore) -> None:
+        """Authors who put up their notices at the same time lose none, while others commit."""
+        board = _board(store)
+
+        def work(number: int) -> None:
+            for turn in range(10):
+                board.put_up("x", f"{number}", f"{turn}")
+                _increment(store, "counter")
+
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(work, range(3), timeout=PATIENCE_S))
+        assert [(each.author, each.body) for each in board.notices("x")] == [(f"{number}", "9") for number in range(3)]
+        assert bodies(store) == {"counter": "30"}
+
+
+def _board(store: FlagStore) -> Board:
+    assert isinstance(store, Board)
+    return store
 
 
 class DurableStoreConformance(StoreConformance):

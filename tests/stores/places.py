@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
 if TYPE_CHECKING:
-    from canary_sdk.ports import FlagStore, Pushing
+    from canary_sdk.ports import Board, FlagStore, Pushing
     from tests.servers import Server
 
-    class RemoteStore(FlagStore, Pushing, Protocol):
+    class RemoteStore(FlagStore, Pushing, Board, Protocol):
         """What both stores are."""
 
 
@@ -88,7 +88,7 @@ class PostgresPlace(Place):
 
     def empty(self) -> None:
         """Drop the tables."""
-        self.ask("DROP TABLE canary_store, canary_document, canary_audit, canary_journal")
+        self.ask("DROP TABLE canary_store, canary_document, canary_audit, canary_journal, canary_notice")
 
     def remove(self) -> None:
         """Drop the schema."""

@@ -64,10 +64,10 @@ def test_constructing_opens_nothing(place: PostgresPlace) -> None:
     assert tables(place) == []
 
 
-def test_its_tables_are_four(place: PostgresPlace, store: PostgresStore) -> None:
+def test_its_tables_are_five(place: PostgresPlace, store: PostgresStore) -> None:
     """The first use makes the tables in the first schema of the search path, at the newest schema version."""
     assert store.version() == 0
-    assert tables(place) == ["canary_audit", "canary_document", "canary_journal", "canary_store"]
+    assert tables(place) == ["canary_audit", "canary_document", "canary_journal", "canary_notice", "canary_store"]
     assert place.ask("SELECT schema, version, audited FROM canary_store") == [(len(MIGRATIONS), 0, 0)]
 
 
@@ -105,17 +105,43 @@ def test_an_interrupted_migration_is_undone(place: PostgresPlace, monkeypatch: p
     assert "canary_more" in tables(place)
 
 
-def test_older_tables_get_a_journal(place: PostgresPlace) -> None:
-    """Tables that knew no journal keep what they hold, and a journal can be kept beside them."""
+def test_older_tables_get_a_journal_and_a_board(place: PostgresPlace) -> None:
+    """Tables that knew neither keep what they hold, and both can be kept beside them."""
     with closing(place.open()) as store:
         put(store, "a", "1")
         before = store.load(), store.audit()
-    place.ask("DROP TABLE canary_journal")
+    place.ask("DROP TABLE canary_journal, canary_notice")
     place.ask("UPDATE canary_store SET schema = 1")
     with closing(place.open()) as store:
         store.commit([], actor="", reason="", at=AT, journal=[JournalLine("x", AT, "1")])
         assert (store.load(), store.audit()) == before
+        store.put_up("x", "ada", "2")
         assert [line.text for line in store.journal("x")] == ["1"]
+        assert [each.body for each in store.notices("x")] == ["2"]
+
+
+def test_a_notice_that_is_not_renewed_goes(place: PostgresPlace, store: PostgresStore) -> None:
+    """What is older than ten minutes is not shown, and is removed with the next notice; its age is in seconds."""
+    for author in ("ada", "beth", "cy"):
+        store.put_up("x", author, "1")
+    place.ask("UPDATE canary_notice SET at = at - interval '300 s' WHERE author = 'ada'")
+    place.ask("UPDATE canary_notice SET at = at - interval '601 s' WHERE author = 'beth'")
+    place.ask("UPDATE canary_notice SET at = at + interval '601 s' WHERE author = 'cy'")  # the clock was set back
+    ages = {each.author: each.age_s for each in store.notices("x")}
+    assert (round(ages["ada"], -1), ages["cy"], set(ages)) == (300, 0, {"ada", "cy"})
+    store.put_up("y", "ada", "1")
+    assert place.ask("SELECT count(*) FROM canary_notice") == [(3,)]
+
+
+def test_a_notice_waits_for_no_commit(place: PostgresPlace, store: PostgresStore) -> None:
+    """While somebody stands still in the middle of a commit, notices are put up and read."""
+    import psycopg
+
+    put(store, "a", "1")
+    with psycopg.connect(place.url) as other:
+        other.execute("SELECT version FROM canary_store FOR UPDATE")
+        store.put_up("x", "ada", "1")
+        assert [each.body for each in store.notices("x")] == ["1"]
 
 
 def test_newer_tables_are_refused(place: PostgresPlace) -> None:

@@ -61,6 +61,20 @@ def test_its_keys_are_few_and_never_expire(place: RedisPlace, store: RedisStore)
     assert {place.ask("TTL", f"{place.prefix}:{key}") for key in keys()} == {-1}
 
 
+def test_a_notice_that_is_not_renewed_goes(place: RedisPlace, store: RedisStore) -> None:
+    """The server takes a notice away after ten minutes, and who has none is forgotten; its age is in seconds."""
+    for author in ("ada", "beth"):
+        store.put_up("x", author, "1")
+    names = [f'{place.prefix}:notice:["x","{author}"]' for author in ("ada", "beth")]
+    assert all(599_000 < place.ask("PTTL", name) <= 600_000 for name in names)
+    place.ask("PEXPIRE", names[0], 300_000)
+    place.ask("DEL", names[1])  # as at its end
+    assert [(each.author, round(each.age_s, -1)) for each in store.notices("x")] == [("ada", 300)]
+    assert place.ask("SMEMBERS", f'{place.prefix}:notice:["x"]') == {b"ada"}
+    store.put_up("x", "ada", None)
+    assert place.ask("KEYS", f"{place.prefix}:notice*") == []
+
+
 def test_stores_of_two_prefixes_and_of_two_databases_are_strangers(place: RedisPlace, store: RedisStore) -> None:
     """Neither sees what the other holds."""
     put(store, "a", "1")

@@ -89,7 +89,7 @@ def test_the_file_says_what_it_is(store: SQLiteStore, path: Path) -> None:
         answers = [sql.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "application_id")]
         assert answers == ["wal", APPLICATION_ID]
         assert sql.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
-        assert sql.execute("SELECT count(*) FROM pragma_table_list WHERE strict AND schema = 'main'").fetchone() == (5,)
+        assert sql.execute("SELECT count(*) FROM pragma_table_list WHERE strict AND schema = 'main'").fetchone() == (6,)
 
 
 def test_commits_reach_the_disk(store: SQLiteStore) -> None:
@@ -170,25 +170,44 @@ def test_older_audit_rows_get_their_revisions(path: Path) -> None:
         sql.execute("ALTER TABLE audit DROP COLUMN revision")
         sql.execute("DROP TABLE journal")
         sql.execute("DROP TABLE journal_key")
+        sql.execute("DROP TABLE notice")
         sql.execute("PRAGMA user_version = 1")
     with closing(SQLiteStore(path)) as store:
         assert store.audit() == rows
     assert [row.revision for row in reversed(rows)] == [1, 2, 1, 0, 1, 2]
 
 
-def test_an_older_file_gets_a_journal(path: Path) -> None:
-    """A file that knew no journal keeps what it holds, and a journal can be kept in it."""
+def test_an_older_file_gets_a_journal_and_a_board(path: Path) -> None:
+    """A file that knew neither keeps what it holds, and both can be kept in it."""
     with closing(SQLiteStore(path)) as store:
         put(store, "a", "1")
         before = store.load(), store.audit()
     with raw(path) as sql:
         sql.execute("DROP TABLE journal")
         sql.execute("DROP TABLE journal_key")
+        sql.execute("DROP TABLE notice")
         sql.execute("PRAGMA user_version = 2")
     with closing(SQLiteStore(path)) as store:
         store.commit([], actor="", reason="", at=AT, journal=[JournalLine("x", AT, "1")])
         assert (store.load(), store.audit()) == before
+        store.put_up("x", "ada", "2")
         assert [line.text for line in store.journal("x")] == ["1"]
+        assert [each.body for each in store.notices("x")] == ["2"]
+
+
+def test_a_notice_that_is_not_renewed_goes(store: SQLiteStore, path: Path) -> None:
+    """What is older than ten minutes is not shown, and is removed with the next notice; its age is in seconds."""
+    for author in ("ada", "beth", "cy"):
+        store.put_up("x", author, "1")
+    with raw(path) as sql:
+        sql.execute("UPDATE notice SET at = at - 300 WHERE author = 'ada'")
+        sql.execute("UPDATE notice SET at = at - 601 WHERE author = 'beth'")
+        sql.execute("UPDATE notice SET at = at + 601 WHERE author = 'cy'")  # the machine's clock was set back
+    ages = {each.author: each.age_s for each in store.notices("x")}
+    assert (round(ages["ada"], -1), ages["cy"], set(ages)) == (300, 0, {"ada", "cy"})
+    store.put_up("y", "ada", "1")
+    with raw(path) as sql:
+        assert sql.execute("SELECT count(*) FROM notice").fetchone() == (3,)
 
 
 # --- what an operator is told ---
