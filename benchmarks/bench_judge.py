@@ -7,11 +7,11 @@ import math
 import numpy as np
 
 from benchmarks.race import publish, race
-from canary_sdk.core.batch import Batch, Side
-from canary_sdk.core.cells import cell_of
-from canary_sdk.core.decision import decide
-from canary_sdk.core.sequential import Case, Stage, Terms, learn, open_case, start, weigh
-from canary_sdk.core.slo import parse_slo
+from canary_sdk.core.judge.batch import Batch, Side
+from canary_sdk.core.judge.cells import cell_of
+from canary_sdk.core.judge.decision import decide
+from canary_sdk.core.judge.sequential import Case, Stage, Terms, learn, open_case, start, weigh
+from canary_sdk.core.judge.slo import parse_slo
 
 TALLY = "tally a second: bisect and add, for each of 125 requests"
 

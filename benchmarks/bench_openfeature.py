@@ -16,7 +16,7 @@ from openfeature.provider.in_memory_provider import InMemoryFlag, InMemoryProvid
 
 from benchmarks.race import publish, race
 from canary_sdk import connect
-from canary_sdk.core.bucketing import seed_of, threshold_of
+from canary_sdk.core.flags.bucketing import seed_of, threshold_of
 from canary_sdk.integrations.openfeature import CanaryProvider, GuardedProvider
 
 if TYPE_CHECKING:

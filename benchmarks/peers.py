@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import mmh3
 
-from canary_sdk.core.bucketing import seed_of, threshold_of
+from canary_sdk.core.flags.bucketing import seed_of, threshold_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -24,21 +24,21 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from canary_sdk.core.advance import advance, ruling
-from canary_sdk.core.batch import Batch, Side
 from canary_sdk.core.breaker import AutoRollback, Breaker, RollbackRule, State, observe
-from canary_sdk.core.decision import Action, decide
-from canary_sdk.core.grounds import Evidence, Judgement, Now, Standing, standing_of
-from canary_sdk.core.journal import Configuration, Consent, Interval, Judged, Weighed
-from canary_sdk.core.judge import Arms, judge
-from canary_sdk.core.orders import approve, start
+from canary_sdk.core.judge.batch import Batch, Side
+from canary_sdk.core.judge.decision import Action, decide
+from canary_sdk.core.judge.sequential import Stage, Terms, learn, open_case, weigh
+from canary_sdk.core.judge.sequential import start as start_case
+from canary_sdk.core.judge.slo import limits_of
+from canary_sdk.core.judge.tally import EMPTY, Tally
+from canary_sdk.core.judge.verdict import Arms, judge
 from canary_sdk.core.plan import parse_plan
-from canary_sdk.core.rollout import By, Rollout, Status, transition
-from canary_sdk.core.sequential import Stage, Terms, learn, open_case, weigh
-from canary_sdk.core.sequential import start as start_case
-from canary_sdk.core.setting import Setting
-from canary_sdk.core.slo import limits_of
-from canary_sdk.core.tally import EMPTY, Tally
+from canary_sdk.core.rollout.advance import advance, ruling
+from canary_sdk.core.rollout.grounds import Evidence, Judgement, Now, Standing, standing_of
+from canary_sdk.core.rollout.journal import Configuration, Consent, Interval, Judged, Weighed
+from canary_sdk.core.rollout.orders import approve, start
+from canary_sdk.core.rollout.setting import Setting
+from canary_sdk.core.rollout.state import By, Rollout, Status, transition
 from canary_sdk.evidence.report import to_html, to_markdown
 from canary_sdk.evidence.rollout import record_of
 from canary_sdk.ports import Stamp
@@ -48,9 +48,9 @@ from canary_sdk.stores.repository import DocumentRepository
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from canary_sdk.core.journal import Record
+    from canary_sdk.core.judge.sequential import Case
     from canary_sdk.core.plan import Plan
-    from canary_sdk.core.sequential import Case
+    from canary_sdk.core.rollout.journal import Record
     from canary_sdk.ports import JournalEntry, Repository
 
 Floats = NDArray[np.float64]

@@ -1,7 +1,7 @@
 """Release a feature to a share of its users and take it back by itself, in the same process, within seconds."""
 
 from canary_sdk.compose import connect
-from canary_sdk.core.evaluation import Evaluation, EvaluationContext, Reason
+from canary_sdk.core.flags.evaluation import Evaluation, EvaluationContext, Reason
 from canary_sdk.errors import CanaryError, ConfigError, StaleWrite, StoreError
 from canary_sdk.runtime.client import Canary
 

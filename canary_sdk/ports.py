@@ -10,20 +10,20 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, runtime_checkable
 
-from canary_sdk.core.fields import differences
+from canary_sdk.core.config.fields import differences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from os import PathLike
 
     from canary_sdk.core.breaker import AutoRollback, Breaker
-    from canary_sdk.core.channels import Channel
-    from canary_sdk.core.evaluation import Evaluation
+    from canary_sdk.core.config.channels import Channel
+    from canary_sdk.core.config.fields import Difference, Fields
     from canary_sdk.core.events import Event
-    from canary_sdk.core.fields import Difference, Fields
-    from canary_sdk.core.flags import Condition, Flag
-    from canary_sdk.core.journal import Record
-    from canary_sdk.core.rollout import Rollout
+    from canary_sdk.core.flags.evaluation import Evaluation
+    from canary_sdk.core.flags.flag import Condition, Flag
+    from canary_sdk.core.rollout.journal import Record
+    from canary_sdk.core.rollout.state import Rollout
 
     Note = Callable[[tuple[str, BaseException | str, str]], None]
 

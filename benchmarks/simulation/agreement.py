@@ -9,10 +9,10 @@ import numpy as np
 from benchmarks.simulation.cells import MARGIN
 from benchmarks.simulation.release import open_court, stage_traffic, terms
 from benchmarks.simulation.traffic import Fault, Floats
-from canary_sdk.core.batch import Batch, Side
-from canary_sdk.core.eprocess import log_mean
-from canary_sdk.core.sequential import Case, Terms, asked_anew, open_case, weigh
-from canary_sdk.core.streams import Grant, Past
+from canary_sdk.core.judge.batch import Batch, Side
+from canary_sdk.core.judge.eprocess import log_mean
+from canary_sdk.core.judge.sequential import Case, Terms, asked_anew, open_case, weigh
+from canary_sdk.core.judge.streams import Grant, Past
 
 _BATCHES = 150
 

@@ -24,9 +24,9 @@ from benchmarks.simulation.release import (
     watch,
 )
 from benchmarks.simulation.traffic import ERRORS, HEALTHY, RATE, Fault, Floats, Noise, Switching
-from canary_sdk.core.calibration import Block, noise
-from canary_sdk.core.evalues import log_split
-from canary_sdk.core.streams import Grant
+from canary_sdk.core.judge.calibration import Block, noise
+from canary_sdk.core.judge.evalues import log_split
+from canary_sdk.core.judge.streams import Grant
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from canary_sdk.core.calibration import temper
-from canary_sdk.core.slo import Metric
-from canary_sdk.core.streams import ERRORS, ODDS, SHAPE, SHIFTS, promised
+from canary_sdk.core.judge.calibration import temper
+from canary_sdk.core.judge.slo import Metric
+from canary_sdk.core.judge.streams import ERRORS, ODDS, SHAPE, SHIFTS, promised
 
 if TYPE_CHECKING:
     from benchmarks.simulation.traffic import Floats
-    from canary_sdk.core.sequential import Terms
+    from canary_sdk.core.judge.sequential import Terms
 
 _SHIFTS: Final = np.array(SHIFTS)
 _ODDS: Final = np.array(ODDS)

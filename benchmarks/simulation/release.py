@@ -10,10 +10,10 @@ import numpy as np
 
 from benchmarks.simulation.court import Court
 from benchmarks.simulation.traffic import ERRORS, HEALTHY, RATE, Fault, Floats, Noise, Switching, below
-from canary_sdk.core.cells import QUANTILES
-from canary_sdk.core.sequential import Stage, Terms
-from canary_sdk.core.slo import parse_slo
-from canary_sdk.core.streams import Grant
+from canary_sdk.core.judge.cells import QUANTILES
+from canary_sdk.core.judge.sequential import Stage, Terms
+from canary_sdk.core.judge.slo import parse_slo
+from canary_sdk.core.judge.streams import Grant
 
 if TYPE_CHECKING:
     from collections.abc import Callable

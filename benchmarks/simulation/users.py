@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.simulation.traffic import ERRORS, HEALTHY, RATE, Fault, Floats, draw
-from canary_sdk.core.batch import Batch, Side
-from canary_sdk.core.calibration import Block, noise
-from canary_sdk.core.decision import Action, decide
-from canary_sdk.core.evalues import Pair
-from canary_sdk.core.sequential import Case, Stage, Terms, learn, open_case, start, weigh
-from canary_sdk.core.slo import parse_slo
-from canary_sdk.core.strata import MICRO_BANDS, STRATA, Pasts, known_errors, strata_map
-from canary_sdk.core.streams import Edges, Grant
+from canary_sdk.core.judge.batch import Batch, Side
+from canary_sdk.core.judge.calibration import Block, noise
+from canary_sdk.core.judge.decision import Action, decide
+from canary_sdk.core.judge.evalues import Pair
+from canary_sdk.core.judge.sequential import Case, Stage, Terms, learn, open_case, start, weigh
+from canary_sdk.core.judge.slo import parse_slo
+from canary_sdk.core.judge.strata import MICRO_BANDS, STRATA, Pasts, known_errors, strata_map
+from canary_sdk.core.judge.streams import Edges, Grant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from canary_sdk.core.flags import FlagType
+from canary_sdk.core.flags.flag import FlagType
 from canary_sdk.errors import CanaryError
 
 if TYPE_CHECKING:

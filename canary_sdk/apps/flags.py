@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from canary_sdk.apps.session import Session, count, print_json, reading, refuse, writing
-from canary_sdk.core.fields import say_field
+from canary_sdk.core.config.fields import say_field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,7 +90,7 @@ def explain(
     session: Session, flag_key: str, targeting_key: str | None, attributes: tuple[str, ...], *, as_json: bool
 ) -> None:
     """Show what a flag answers somebody, and why."""
-    from canary_sdk.core.evaluation import EvaluationContext
+    from canary_sdk.core.flags.evaluation import EvaluationContext
 
     with session.canary() as canary:
         _known(canary, flag_key)

@@ -35,7 +35,7 @@ _from_file = click.option(
 @reading
 def stale(session: Session, days: float, *, as_json: bool) -> None:
     """List flags that have outlived their use: expired, or for long the same answer for everybody."""
-    from canary_sdk.core.staleness import staleness
+    from canary_sdk.core.flags.staleness import staleness
 
     with session.canary() as canary:
         at = canary.status().at
@@ -133,7 +133,7 @@ def _fields(session: Session, file: Path | None) -> dict[str, Mapping[str, Any]]
 
 def _answers_since(canary: Canary, flag_key: str) -> float | None:
     """Return when anything changed last on which a flag's answers depend, in this environment; None if not known."""
-    from canary_sdk.core.staleness import SILENT
+    from canary_sdk.core.flags.staleness import SILENT
     from canary_sdk.ports import Action
 
     def counts(row: HistoryRow) -> bool:

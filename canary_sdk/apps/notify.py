@@ -14,7 +14,7 @@ from canary_sdk.apps.session import REFUSED, Session, print_json, reading
 from canary_sdk.errors import CanaryError
 
 if TYPE_CHECKING:
-    from canary_sdk.core.channels import Channel
+    from canary_sdk.core.config.channels import Channel
 
 TITLE: Final = "This is a test of canary notify: nothing has happened"
 

@@ -40,7 +40,7 @@ class Lifetime(click.ParamType[float]):
 @writing
 def override(session: Session, variants: tuple[str, ...], lifetime: float, secret: str, *, as_json: bool) -> None:
     """Sign an override: requests that carry it are served these variants, in one environment, for a while."""
-    from canary_sdk.core.override import forced
+    from canary_sdk.core.flags.override import forced
     from canary_sdk.errors import CanaryError, UnknownFlag
     from canary_sdk.integrations.override import Override, secret_of, sign
 

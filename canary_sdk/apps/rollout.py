@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from canary_sdk import Canary
-    from canary_sdk.core.rollout import Rollout
+    from canary_sdk.core.rollout.state import Rollout
     from canary_sdk.errors import Problem
 
 FILE: Final = click.Path(path_type=Path, dir_okay=False)

@@ -15,9 +15,9 @@ from rich.text import Text
 
 from canary_sdk.apps.colours import BAD, CALM, FAINT, GOOD, WARM
 from canary_sdk.core.breaker import State
-from canary_sdk.core.fields import ENVIRONMENTS, say_field
-from canary_sdk.core.rollout import Status as Standing
-from canary_sdk.core.slo import say_seconds
+from canary_sdk.core.config.fields import ENVIRONMENTS, say_field
+from canary_sdk.core.judge.slo import say_seconds
+from canary_sdk.core.rollout.state import Status as Standing
 from canary_sdk.ports import Action
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from canary_sdk.core.breaker import Breaker
-    from canary_sdk.core.fields import Difference, Fields
+    from canary_sdk.core.config.fields import Difference, Fields
     from canary_sdk.core.plan import Plan
-    from canary_sdk.core.rollout import Rollout
+    from canary_sdk.core.rollout.state import Rollout
     from canary_sdk.ports import HistoryRow, StoredFlag
     from canary_sdk.runtime.status import FlagStatus, Status
 

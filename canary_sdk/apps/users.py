@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from canary_sdk.apps.session import Session, print_json, reading, refuse, writing
-from canary_sdk.core.slo import say_number, say_seconds
+from canary_sdk.core.judge.slo import say_number, say_seconds
 
 if TYPE_CHECKING:
     from canary_sdk.runtime.hearing import Calibration

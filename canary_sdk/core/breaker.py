@@ -32,15 +32,15 @@ from canary_sdk.core.events import (
     TripWithheld,
     VerdictReached,
 )
-from canary_sdk.core.judge import Outcome
-from canary_sdk.core.slo import say_seconds
+from canary_sdk.core.judge.slo import say_seconds
+from canary_sdk.core.judge.verdict import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from canary_sdk.core.decision import Decision as Ruling
     from canary_sdk.core.events import Event
-    from canary_sdk.core.judge import Verdict
+    from canary_sdk.core.judge.decision import Decision as Ruling
+    from canary_sdk.core.judge.verdict import Verdict
 
 TRIPPED: Final = 1
 KILLED: Final = 2

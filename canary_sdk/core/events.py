@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from canary_sdk.core.decision import Decision
-    from canary_sdk.core.judge import Verdict
+    from canary_sdk.core.judge.decision import Decision
+    from canary_sdk.core.judge.verdict import Verdict
 
 
 class Severity(StrEnum):

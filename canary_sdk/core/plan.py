@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Final
 import mmh3
 
 from canary_sdk.core.blackout import parse_blackout
+from canary_sdk.core.judge.slo import parse_slo
 from canary_sdk.core.reading import (
     boolean,
     collect,
@@ -50,15 +51,14 @@ from canary_sdk.core.reading import (
     string,
     whole,
 )
-from canary_sdk.core.slo import parse_slo
 from canary_sdk.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from canary_sdk.core.blackout import Blackout
+    from canary_sdk.core.judge.slo import Slo
     from canary_sdk.core.reading import Reader
-    from canary_sdk.core.slo import Slo
 
     Check = Callable[[Mapping[str, Any]], Iterator[Problem]]
 

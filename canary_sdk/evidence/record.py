@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from canary_sdk.core.journal import Configuration, Consent, Weighed
-    from canary_sdk.core.judge import Verdict
-    from canary_sdk.core.slo import Slo
-    from canary_sdk.core.tally import Tally
+    from canary_sdk.core.judge.slo import Slo
+    from canary_sdk.core.judge.tally import Tally
+    from canary_sdk.core.judge.verdict import Verdict
+    from canary_sdk.core.rollout.journal import Configuration, Consent, Weighed
 
 
 class Conclusion(StrEnum):

@@ -14,15 +14,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from canary_sdk.core.judge import Outcome
-from canary_sdk.core.slo import Metric, say_rate, say_ratio, say_seconds
+from canary_sdk.core.judge.slo import Metric, say_rate, say_ratio, say_seconds
+from canary_sdk.core.judge.verdict import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from canary_sdk.core.judge import Finding
-    from canary_sdk.core.slo import Slo
-    from canary_sdk.core.tally import Tally
+    from canary_sdk.core.judge.slo import Slo
+    from canary_sdk.core.judge.tally import Tally
+    from canary_sdk.core.judge.verdict import Finding
     from canary_sdk.evidence.record import Check, Decision, Record, Stage
 
 UNKNOWN: Final = "–"

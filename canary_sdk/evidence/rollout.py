@@ -17,21 +17,21 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from canary_sdk.core.breaker import Breaker, RollbackRule, observe
-from canary_sdk.core.decision import Action
 from canary_sdk.core.events import FlagTripped
-from canary_sdk.core.journal import Configuration, Consent, Interval, Judged, Ruling, Transition, is_news
-from canary_sdk.core.judge import Arms, Outcome, judge
-from canary_sdk.core.rollout import Status
-from canary_sdk.core.setting import Setting
-from canary_sdk.core.slo import Metric, say_ratio, say_seconds
-from canary_sdk.core.tally import EMPTY, Tally
+from canary_sdk.core.judge.decision import Action
+from canary_sdk.core.judge.slo import Metric, say_ratio, say_seconds
+from canary_sdk.core.judge.tally import EMPTY, Tally
+from canary_sdk.core.judge.verdict import Arms, Outcome, judge
+from canary_sdk.core.rollout.journal import Configuration, Consent, Interval, Judged, Ruling, Transition, is_news
+from canary_sdk.core.rollout.setting import Setting
+from canary_sdk.core.rollout.state import Status
 from canary_sdk.errors import CanaryError
 from canary_sdk.evidence.record import Check, Decision, Duration, Moment, Record, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from canary_sdk.core.judge import Finding, Verdict
+    from canary_sdk.core.judge.verdict import Finding, Verdict
     from canary_sdk.ports import JournalEntry
 
 SLACK: Final = 0.1

@@ -20,7 +20,7 @@ import struct
 import zlib
 from typing import Final, NamedTuple
 
-from canary_sdk.core.strata import MICRO_BANDS, STRATA
+from canary_sdk.core.judge.strata import MICRO_BANDS, STRATA
 from canary_sdk.measure.sketch import BINS
 
 FORMAT: Final = 2

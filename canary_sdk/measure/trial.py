@@ -1,7 +1,7 @@
 """What every process counts for the sequential judge of one flag: by side, stratum and latency, a user once a batch.
 
 Whoever judges publishes the terms: edges, strata, since when. Whoever counts looks at them before every fold. What the
-counts must keep, so that the judge may rest on them, is told in `core.batch`.
+counts must keep, so that the judge may rest on them, is told in `core.judge.batch`.
 
 Two things are needed of a user, and both are found by one hash of the targeting key that has nothing to do with the
 flag's own: the micro-band, which says the stratum, and one of 65,536 places, in which the number of the batch stands in
@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Final
 
 import mmh3
 
-from canary_sdk.core.bucketing import BUCKETS, bucket_of
-from canary_sdk.core.evalues import Pair
-from canary_sdk.core.strata import MICRO_BANDS, SEED, STRATA, Pasts
+from canary_sdk.core.flags.bucketing import BUCKETS, bucket_of
+from canary_sdk.core.judge.evalues import Pair
+from canary_sdk.core.judge.strata import MICRO_BANDS, SEED, STRATA, Pasts
 from canary_sdk.measure.counters import nanoseconds
 from canary_sdk.measure.layout import BANDS, CELLS, COUNTS, SEEN, SIDES, TERMS, TRIAL, WORD, cell_of
 from canary_sdk.measure.sketch import log_of

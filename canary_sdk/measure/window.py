@@ -12,7 +12,7 @@ from itertools import compress
 from operator import sub
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from canary_sdk.core.tally import EMPTY, Tally
+from canary_sdk.core.judge.tally import EMPTY, Tally
 from canary_sdk.measure import sketch
 from canary_sdk.measure.counters import ABORTED, BINS, CELLS, ERRORS, OVER, REQUESTS, Counters, nanoseconds
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from canary_sdk.core.slo import say_rate, say_ratio, say_seconds
+from canary_sdk.core.judge.slo import say_rate, say_ratio, say_seconds
 from canary_sdk.rehearsal.figures import FEWEST, keeps
 
 if TYPE_CHECKING:
-    from canary_sdk.core.tally import Tally
+    from canary_sdk.core.judge.tally import Tally
     from canary_sdk.rehearsal.result import Rehearsal
 
 

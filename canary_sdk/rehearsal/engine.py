@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from canary_sdk.clock import Clock
-    from canary_sdk.core.slo import Slo
-    from canary_sdk.core.tally import Tally
+    from canary_sdk.core.judge.slo import Slo
+    from canary_sdk.core.judge.tally import Tally
     from canary_sdk.rehearsal.fault import Fault
     from canary_sdk.rehearsal.result import Moment, Plan, Times
     from canary_sdk.rehearsal.traffic import Second

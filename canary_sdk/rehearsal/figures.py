@@ -6,14 +6,14 @@ import math
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Final
 
-from canary_sdk.core.judge import Arms, Outcome, judge
-from canary_sdk.core.slo import limits_of
-from canary_sdk.core.tally import Tally
+from canary_sdk.core.judge.slo import limits_of
+from canary_sdk.core.judge.tally import Tally
+from canary_sdk.core.judge.verdict import Arms, Outcome, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from canary_sdk.core.slo import Slo
+    from canary_sdk.core.judge.slo import Slo
 
 QUANTILES: Final = (0.5, 0.95, 0.99)
 FEWEST: Final = 20

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from canary_sdk.core.events import VerdictReached
-    from canary_sdk.core.slo import Slo
-    from canary_sdk.core.tally import Tally
+    from canary_sdk.core.judge.slo import Slo
+    from canary_sdk.core.judge.tally import Tally
     from canary_sdk.rehearsal.fault import Fault
 
 

@@ -15,8 +15,8 @@ from canary_sdk.rehearsal.figures import tally_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from canary_sdk.core.slo import Slo
-    from canary_sdk.core.tally import Tally
+    from canary_sdk.core.judge.slo import Slo
+    from canary_sdk.core.judge.tally import Tally
 
 CLOSE_S: Final = 3.0
 """How long the process may take to end by itself."""

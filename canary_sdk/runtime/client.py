@@ -27,13 +27,13 @@ from mmh3 import hash as hash_of
 from canary_sdk.clock import SYSTEM_CLOCK
 from canary_sdk.core import breaker as breakers
 from canary_sdk.core.breaker import AutoRollback
-from canary_sdk.core.compiled import compile_flag
-from canary_sdk.core.conditions import compile_segments
-from canary_sdk.core.evaluation import NO_ATTRIBUTES, Evaluation, EvaluationContext, Reason
+from canary_sdk.core.config.references import segments_of
 from canary_sdk.core.events import FlagsChanged, ProcessForked, StoreLost, StoreRegained
-from canary_sdk.core.flags import held_back
-from canary_sdk.core.references import segments_of
-from canary_sdk.core.rollout import led_by
+from canary_sdk.core.flags.compiled import compile_flag
+from canary_sdk.core.flags.conditions import compile_segments
+from canary_sdk.core.flags.evaluation import NO_ATTRIBUTES, Evaluation, EvaluationContext, Reason
+from canary_sdk.core.flags.flag import held_back
+from canary_sdk.core.rollout.state import led_by
 from canary_sdk.errors import CanaryError, StoreError, UnknownFlag
 from canary_sdk.ports import Counting, Draining, Notifying, Stored, Tracing
 from canary_sdk.runtime import foreign
@@ -56,11 +56,11 @@ if TYPE_CHECKING:
 
     from canary_sdk.clock import Clock
     from canary_sdk.core.breaker import Breaker, Decision
-    from canary_sdk.core.compiled import Attributes
     from canary_sdk.core.events import Event
-    from canary_sdk.core.flags import Flag
-    from canary_sdk.core.override import Wanted
-    from canary_sdk.core.rollout import Rollout
+    from canary_sdk.core.flags.compiled import Attributes
+    from canary_sdk.core.flags.flag import Flag
+    from canary_sdk.core.flags.override import Wanted
+    from canary_sdk.core.rollout.state import Rollout
     from canary_sdk.measure.arena import Arena
     from canary_sdk.ports import Ended, EventSink, Repository, Stamp
     from canary_sdk.runtime.hearing import Calibration
@@ -610,7 +610,7 @@ class Canary(Control):
 
     def _explained(self, flag_key: str, context: Context) -> Evaluation:
         """Return the answer that is served and marked, and what made it."""
-        from canary_sdk.core.explain import explain, pinned
+        from canary_sdk.core.flags.explain import explain, pinned
 
         resolve = self._table.entries[flag_key].resolve
         flag, unit = self._table.flags[flag_key], working(self.units.current())

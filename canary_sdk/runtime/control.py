@@ -12,7 +12,7 @@ import os
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final
 
-from canary_sdk.core.fields import ENVIRONMENTS
+from canary_sdk.core.config.fields import ENVIRONMENTS
 from canary_sdk.errors import Refused, UnknownFlag
 from canary_sdk.ports import Removed, Stamp
 from canary_sdk.runtime.rollouts import Rollouts

@@ -1,4 +1,4 @@
-"""Moves the rollouts of an environment on: the shell around `core.advance`, whose docstring lists its six steps.
+"""Moves the rollouts of an environment on: the shell of `core.rollout.advance`, whose docstring lists its six steps.
 
 One host moves a rollout: the `controller` that the stored state names, or whoever begins where it names none. Another
 host takes over only when the stored state has stood still for longer than a tick may take: two that both ticked would
@@ -17,15 +17,15 @@ import socket
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from canary_sdk.core.advance import advance, ruling
 from canary_sdk.core.breaker import State
-from canary_sdk.core.evaluation import Role
-from canary_sdk.core.grounds import Evidence, Now
-from canary_sdk.core.journal import Interval, Judged
+from canary_sdk.core.flags.evaluation import Role
+from canary_sdk.core.judge.slo import limits_of
 from canary_sdk.core.plan import Plan, Stage
-from canary_sdk.core.rollout import Mark, Status, transition
-from canary_sdk.core.setting import Setting
-from canary_sdk.core.slo import limits_of
+from canary_sdk.core.rollout.advance import advance, ruling
+from canary_sdk.core.rollout.grounds import Evidence, Now
+from canary_sdk.core.rollout.journal import Interval, Judged
+from canary_sdk.core.rollout.setting import Setting
+from canary_sdk.core.rollout.state import Mark, Status, transition
 from canary_sdk.errors import StaleWrite
 from canary_sdk.measure.window import Window, tally
 from canary_sdk.ports import Stamp
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from canary_sdk.clock import Clock
     from canary_sdk.core.breaker import AutoRollback, Breaker
     from canary_sdk.core.events import Event
-    from canary_sdk.core.flags import Flag
-    from canary_sdk.core.grounds import Judgement
-    from canary_sdk.core.journal import Record
-    from canary_sdk.core.rollout import Rollout
-    from canary_sdk.core.tally import Tally
+    from canary_sdk.core.flags.flag import Flag
+    from canary_sdk.core.judge.tally import Tally
+    from canary_sdk.core.rollout.grounds import Judgement
+    from canary_sdk.core.rollout.journal import Record
+    from canary_sdk.core.rollout.state import Rollout
     from canary_sdk.measure.arena import Arena
     from canary_sdk.measure.counters import Counters
     from canary_sdk.ports import Repository, Stored

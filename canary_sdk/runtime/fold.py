@@ -14,7 +14,7 @@ from collections import deque
 from itertools import combinations, islice
 from typing import TYPE_CHECKING, Final
 
-from canary_sdk.core.evaluation import Role
+from canary_sdk.core.flags.evaluation import Role
 from canary_sdk.measure.sketch import bin_of
 from canary_sdk.ports import Ended
 from canary_sdk.runtime.scope import ABORTED, FAILED, UNDECIDED, Request
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from canary_sdk.clock import Clock
-    from canary_sdk.core.evaluation import Evaluation
-    from canary_sdk.core.slo import Cut, Of
+    from canary_sdk.core.flags.evaluation import Evaluation
+    from canary_sdk.core.judge.slo import Cut, Of
     from canary_sdk.measure.arena import Arena
     from canary_sdk.measure.arm import Arm
     from canary_sdk.measure.trial import Trial

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from canary_sdk.core.breaker import PROBING
-from canary_sdk.core.evaluation import Evaluation, Reason, Role
+from canary_sdk.core.flags.evaluation import Evaluation, Reason, Role
 from canary_sdk.runtime.table import subject_of
 
 if TYPE_CHECKING:
-    from canary_sdk.core.compiled import CompiledFlag
+    from canary_sdk.core.flags.compiled import CompiledFlag
     from canary_sdk.runtime.scope import Unit
     from canary_sdk.runtime.table import Context
 

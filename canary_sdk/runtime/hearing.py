@@ -2,7 +2,7 @@
 
 While nobody gets the candidate it learns; while somebody does it judges, about once a second. It publishes by what
 units are to be counted, reads what all processes of the host have counted, and hands the difference to
-`core.sequential`. It switches nothing off: what it returns is for the monitor to act on.
+`core.judge.sequential`. It switches nothing off: what it returns is for the monitor to act on.
 
 Of several processes one judges, the holder of the lease. What it knows is a value that another can go on from.
 
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import mmh3
 
-from canary_sdk.core.batch import NOBODY, Batch, Side
-from canary_sdk.core.decision import decide
-from canary_sdk.core.grounds import Judgement, Standing, standing_after
-from canary_sdk.core.learning import FEWEST, SETTLED_S, Learning, begin, granted, sort, strata_of, take, unlike
-from canary_sdk.core.release import BY_HAND_S, Release, terms_of
-from canary_sdk.core.sequential import Case, asked_anew, open_case, pseudo_terms, start, weigh
-from canary_sdk.core.strata import MICRO_BANDS, strata_map
-from canary_sdk.core.streams import Grant
+from canary_sdk.core.judge.batch import NOBODY, Batch, Side
+from canary_sdk.core.judge.decision import decide
+from canary_sdk.core.judge.learning import FEWEST, SETTLED_S, Learning, begin, granted, sort, strata_of, take, unlike
+from canary_sdk.core.judge.sequential import Case, asked_anew, open_case, pseudo_terms, start, weigh
+from canary_sdk.core.judge.strata import MICRO_BANDS, strata_map
+from canary_sdk.core.judge.streams import Grant
+from canary_sdk.core.rollout.grounds import Judgement, Standing, standing_after
+from canary_sdk.core.rollout.release import BY_HAND_S, Release, terms_of
 from canary_sdk.measure.trial import (
     BASELINE,
     CANDIDATE,
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from canary_sdk.core.breaker import AutoRollback
-    from canary_sdk.core.decision import Decision
-    from canary_sdk.core.judge import Verdict
-    from canary_sdk.core.sequential import Terms
+    from canary_sdk.core.judge.decision import Decision
+    from canary_sdk.core.judge.sequential import Terms
+    from canary_sdk.core.judge.verdict import Verdict
     from canary_sdk.measure.arena import Arena
     from canary_sdk.measure.trial import Trial
 

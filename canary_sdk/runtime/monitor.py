@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from canary_sdk.core import breaker as breakers
 from canary_sdk.core.breaker import RollbackRule, State
-from canary_sdk.core.decision import Action
-from canary_sdk.core.evaluation import Role
 from canary_sdk.core.events import HoldAdvised, HoldLifted, RolloutsMeet
-from canary_sdk.core.grounds import Judgement, standing_of
-from canary_sdk.core.journal import Weighed
-from canary_sdk.core.judge import Arms, judge
+from canary_sdk.core.flags.evaluation import Role
+from canary_sdk.core.judge.decision import Action
+from canary_sdk.core.judge.slo import limits_of
+from canary_sdk.core.judge.tally import EMPTY
+from canary_sdk.core.judge.verdict import Arms, judge
 from canary_sdk.core.plan import Plan
-from canary_sdk.core.release import release_of
-from canary_sdk.core.rollout import Status
-from canary_sdk.core.slo import limits_of
-from canary_sdk.core.tally import EMPTY
+from canary_sdk.core.rollout.grounds import Judgement, standing_of
+from canary_sdk.core.rollout.journal import Weighed
+from canary_sdk.core.rollout.release import release_of
+from canary_sdk.core.rollout.state import Status
 from canary_sdk.measure.window import Window, tally
 from canary_sdk.runtime.fold import Folder
 from canary_sdk.runtime.hearing import Calibration, Hearing, Occasion
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 
     from canary_sdk.clock import Clock
     from canary_sdk.core.breaker import AutoRollback, Breaker, Decision
-    from canary_sdk.core.compiled import CompiledFlag
-    from canary_sdk.core.decision import Decision as Ruling
     from canary_sdk.core.events import Event
-    from canary_sdk.core.flags import Flag
-    from canary_sdk.core.judge import Verdict
-    from canary_sdk.core.release import Release
-    from canary_sdk.core.rollout import Rollout
-    from canary_sdk.core.slo import Cut, Of
-    from canary_sdk.core.tally import Tally
+    from canary_sdk.core.flags.compiled import CompiledFlag
+    from canary_sdk.core.flags.flag import Flag
+    from canary_sdk.core.judge.decision import Decision as Ruling
+    from canary_sdk.core.judge.slo import Cut, Of
+    from canary_sdk.core.judge.tally import Tally
+    from canary_sdk.core.judge.verdict import Verdict
+    from canary_sdk.core.rollout.release import Release
+    from canary_sdk.core.rollout.state import Rollout
     from canary_sdk.measure.arena import Arena
     from canary_sdk.measure.counters import Counters
     from canary_sdk.runtime.failures import Failures

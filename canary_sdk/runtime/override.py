@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from canary_sdk.core.breaker import KILLED
 from canary_sdk.core.events import OverrideServed
-from canary_sdk.core.override import forced
+from canary_sdk.core.flags.override import forced
 from canary_sdk.errors import CanaryError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from canary_sdk.core.override import Wanted
+    from canary_sdk.core.flags.override import Wanted
     from canary_sdk.runtime.scope import Unit
     from canary_sdk.runtime.table import Table
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from canary_sdk.core import orders
 from canary_sdk.core.breaker import Breaker
-from canary_sdk.core.feasibility import check_rollout
-from canary_sdk.core.journal import Consent
 from canary_sdk.core.plan import Plan
-from canary_sdk.core.rollout import By, Rollout, Status, transition
-from canary_sdk.core.setting import Setting
+from canary_sdk.core.rollout import orders
+from canary_sdk.core.rollout.feasibility import check_rollout
+from canary_sdk.core.rollout.journal import Consent
+from canary_sdk.core.rollout.setting import Setting
+from canary_sdk.core.rollout.state import By, Rollout, Status, transition
 from canary_sdk.errors import Refused, StaleWrite, StoreError, UnknownFlag
 from canary_sdk.runtime.controller import trip_of
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from canary_sdk.core.events import Event
-    from canary_sdk.core.flags import Flag
-    from canary_sdk.core.journal import Record
-    from canary_sdk.core.orders import Decision
+    from canary_sdk.core.flags.flag import Flag
+    from canary_sdk.core.rollout.journal import Record
+    from canary_sdk.core.rollout.orders import Decision
     from canary_sdk.errors import Problem
     from canary_sdk.ports import JournalEntry, Repository, Stamp, Stored
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from contextvars import Token
 
     from canary_sdk.clock import Clock
-    from canary_sdk.core.evaluation import Evaluation
+    from canary_sdk.core.flags.evaluation import Evaluation
     from canary_sdk.ports import Ended
     from canary_sdk.runtime.failures import Failures
 

@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from canary_sdk.core.breaker import Breaker
-    from canary_sdk.core.channels import Channel
-    from canary_sdk.core.flags import Flag
-    from canary_sdk.core.judge import Verdict
-    from canary_sdk.core.rollout import Rollout
-    from canary_sdk.core.tally import Tally
+    from canary_sdk.core.config.channels import Channel
+    from canary_sdk.core.flags.flag import Flag
+    from canary_sdk.core.judge.tally import Tally
+    from canary_sdk.core.judge.verdict import Verdict
+    from canary_sdk.core.rollout.state import Rollout
     from canary_sdk.runtime.hearing import Heard
 
 

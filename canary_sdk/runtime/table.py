@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, ParamSpec
 import mmh3
 
 from canary_sdk.core.breaker import PROBING
-from canary_sdk.core.evaluation import NO_ATTRIBUTES, EvaluationContext
+from canary_sdk.core.flags.evaluation import NO_ATTRIBUTES, EvaluationContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from canary_sdk.core.compiled import Attributes, Choose, CompiledFlag, Plain
-    from canary_sdk.core.evaluation import Evaluation
+    from canary_sdk.core.flags.compiled import Attributes, Choose, CompiledFlag, Plain
+    from canary_sdk.core.flags.evaluation import Evaluation
     from canary_sdk.runtime.scope import Unit
 
     Context = str | EvaluationContext | None

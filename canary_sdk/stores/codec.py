@@ -15,7 +15,7 @@ values are equal text. A format that is newer than ours is refused, for reading 
 the older release must not undo what the newer one wrote. Decoding returns a whole value or raises.
 
 Beside the documents, each rollout has a journal under the key of its document. A line of it is the JSON of what
-`core.journal.encode` returns, and has no format: every release reads every other's.
+`core.rollout.journal.encode` returns, and has no format: every release reads every other's.
 
 What can be declared is kept twice, as `Held`: "fields" is what holds now, and "declared" what was declared last. Where
 the two are the same, "declared" is left out. "fields" is null once it was deleted: the document stays, so that its
@@ -28,9 +28,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Never, TypeVar
 
-from canary_sdk.core import journal
 from canary_sdk.core.breaker import Breaker
-from canary_sdk.core.config import (
+from canary_sdk.core.config.configuration import (
     auto_rollback_fields,
     parse_auto_rollback,
     parse_channel,
@@ -39,10 +38,11 @@ from canary_sdk.core.config import (
     parse_plan_template,
     parse_segment,
 )
-from canary_sdk.core.fields import differences, merged, patched
+from canary_sdk.core.config.fields import differences, merged, patched
+from canary_sdk.core.config.retention import parse_retention, retention_fields
 from canary_sdk.core.reading import mapping
-from canary_sdk.core.retention import parse_retention, retention_fields
-from canary_sdk.core.rollout import Rollout
+from canary_sdk.core.rollout import journal
+from canary_sdk.core.rollout.state import Rollout
 from canary_sdk.errors import ConfigError, Problem, StoreError
 from canary_sdk.ports import Change, JournalEntry, JournalLine, StoredFlag
 
@@ -50,11 +50,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from canary_sdk.core.breaker import AutoRollback
-    from canary_sdk.core.channels import ChannelDeclaration
-    from canary_sdk.core.config import Declaration, FlagDeclaration, PlanDeclaration, SegmentDeclaration
-    from canary_sdk.core.fields import Fields
-    from canary_sdk.core.journal import Record
-    from canary_sdk.core.retention import Retention
+    from canary_sdk.core.config.channels import ChannelDeclaration
+    from canary_sdk.core.config.configuration import Declaration, FlagDeclaration, PlanDeclaration, SegmentDeclaration
+    from canary_sdk.core.config.fields import Fields
+    from canary_sdk.core.config.retention import Retention
+    from canary_sdk.core.rollout.journal import Record
     from canary_sdk.ports import Document, Snapshot
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from canary_sdk.core.config import parse_declaration
+from canary_sdk.core.config.configuration import parse_declaration
 from canary_sdk.errors import CanaryError, ConfigError, Problem
 from canary_sdk.stores import json, toml
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from types import ModuleType
 
-    from canary_sdk.core.config import Declaration
+    from canary_sdk.core.config.configuration import Declaration
     from canary_sdk.stores.toml import Place
 
 FORMATS: Final[Mapping[str, ModuleType]] = {".toml": toml, ".json": json}

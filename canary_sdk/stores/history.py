@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from canary_sdk.core.breaker import State
-from canary_sdk.core.fields import differences, patched
+from canary_sdk.core.config.fields import differences, patched
 from canary_sdk.errors import Refused, StaleWrite, StoreError
 from canary_sdk.ports import Action, Document, HistoryRow
 from canary_sdk.stores import codec
@@ -17,7 +17,7 @@ from canary_sdk.stores.codec import NOTHING, Held
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from canary_sdk.core.fields import Difference, Fields
+    from canary_sdk.core.config.fields import Difference, Fields
     from canary_sdk.ports import AuditRow
 
 MOST_TOLD: Final = 5

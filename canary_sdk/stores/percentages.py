@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from canary_sdk.core.fields import ENVIRONMENTS
-from canary_sdk.core.orders import dismissed
-from canary_sdk.core.rollout import By, Status, transition
+from canary_sdk.core.config.fields import ENVIRONMENTS
+from canary_sdk.core.rollout.orders import dismissed
+from canary_sdk.core.rollout.state import By, Status, transition
 from canary_sdk.errors import Refused
 from canary_sdk.ports import Change
 from canary_sdk.stores import codec
@@ -14,8 +14,8 @@ from canary_sdk.stores import codec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from canary_sdk.core.fields import Fields
-    from canary_sdk.core.rollout import Rollout
+    from canary_sdk.core.config.fields import Fields
+    from canary_sdk.core.rollout.state import Rollout
     from canary_sdk.ports import JournalLine, Snapshot, Stamp
     from canary_sdk.stores.codec import Held
 

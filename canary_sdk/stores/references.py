@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from canary_sdk.core.references import dangling, unsound
+from canary_sdk.core.config.references import dangling, unsound
 from canary_sdk.errors import ConfigError, StoreError
 from canary_sdk.ports import Document
 from canary_sdk.stores import codec
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from canary_sdk.core.breaker import AutoRollback
-    from canary_sdk.core.channels import ChannelDeclaration
-    from canary_sdk.core.config import FlagDeclaration, PlanDeclaration, SegmentDeclaration
+    from canary_sdk.core.config.channels import ChannelDeclaration
+    from canary_sdk.core.config.configuration import FlagDeclaration, PlanDeclaration, SegmentDeclaration
     from canary_sdk.ports import Change, Snapshot
 
     Declared = tuple[

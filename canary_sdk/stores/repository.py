@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from canary_sdk.core.breaker import AutoRollback, Breaker
-from canary_sdk.core.config import parse_declaration
-from canary_sdk.core.fields import ENVIRONMENTS, flat, patched
-from canary_sdk.core.retention import Retention
-from canary_sdk.core.rollout import Rollout, Status, is_tick
+from canary_sdk.core.config.configuration import parse_declaration
+from canary_sdk.core.config.fields import ENVIRONMENTS, flat, patched
+from canary_sdk.core.config.retention import Retention
+from canary_sdk.core.rollout.state import Rollout, Status, is_tick
 from canary_sdk.errors import CanaryError, ConfigError, Problem, Refused, StaleWrite, StoreError, UnknownFlag
 from canary_sdk.ports import Board, Change, Cut, Pushing, Stored
 from canary_sdk.stores import codec, files, history
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from os import PathLike
 
-    from canary_sdk.core.config import PlanDeclaration
-    from canary_sdk.core.fields import Fields
-    from canary_sdk.core.flags import Flag
-    from canary_sdk.core.journal import Record
+    from canary_sdk.core.config.configuration import PlanDeclaration
+    from canary_sdk.core.config.fields import Fields
+    from canary_sdk.core.flags.flag import Flag
+    from canary_sdk.core.rollout.journal import Record
     from canary_sdk.ports import (
         Document,
         FlagStore,

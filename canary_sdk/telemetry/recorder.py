@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from canary_sdk.clock import Clock
-    from canary_sdk.core.evaluation import Evaluation
     from canary_sdk.core.events import Event
+    from canary_sdk.core.flags.evaluation import Evaluation
     from canary_sdk.ports import Ended
 
 K = TypeVar("K")

@@ -7,7 +7,7 @@ import inspect
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-from canary_sdk.core.override import forced
+from canary_sdk.core.flags.override import forced
 from canary_sdk.errors import CanaryError, UnknownFlag
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from contextvars import Token
     from typing import Self
 
-    from canary_sdk.core.evaluation import Evaluation
-    from canary_sdk.core.override import Wanted
+    from canary_sdk.core.flags.evaluation import Evaluation
+    from canary_sdk.core.flags.override import Wanted
     from canary_sdk.runtime.client import Canary
 
 P = ParamSpec("P")

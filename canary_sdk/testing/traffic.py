@@ -23,7 +23,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from canary_sdk.core.events import FlagTripped, RolloutAborted, RolloutPromoted, VerdictReached
-from canary_sdk.core.judge import Outcome
+from canary_sdk.core.judge.verdict import Outcome
 from canary_sdk.core.reading import parse_duration, parse_percent
 from canary_sdk.errors import CanaryError, UnknownFlag
 from canary_sdk.runtime.scope import FAILED, GOOD

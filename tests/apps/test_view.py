@@ -13,12 +13,12 @@ from rich.console import Console
 from canary_sdk.apps.demo.screen import LiveScreen, Picture, PlainScreen, extend, screen_for, without_links
 from canary_sdk.apps.demo.view import Trace, view
 from canary_sdk.core.breaker import Breaker, State
-from canary_sdk.core.decision import Action, Decision
-from canary_sdk.core.evalues import Pair
-from canary_sdk.core.flags import Flag
-from canary_sdk.core.grounds import Standing
-from canary_sdk.core.slo import parse_slo
-from canary_sdk.core.tally import EMPTY, Tally
+from canary_sdk.core.flags.flag import Flag
+from canary_sdk.core.judge.decision import Action, Decision
+from canary_sdk.core.judge.evalues import Pair
+from canary_sdk.core.judge.slo import parse_slo
+from canary_sdk.core.judge.tally import EMPTY, Tally
+from canary_sdk.core.rollout.grounds import Standing
 from canary_sdk.rehearsal.engine import Progress, names_of
 from canary_sdk.rehearsal.fault import parse_fault
 from canary_sdk.rehearsal.result import Kind, Moment, Plan, Times

@@ -31,9 +31,6 @@ from canary_sdk.core.breaker import (
     sign_of,
     start_probe,
 )
-from canary_sdk.core.decision import Action
-from canary_sdk.core.decision import Decision as Ruling
-from canary_sdk.core.evalues import Pair
 from canary_sdk.core.events import (
     FlagKilled,
     FlagRecovered,
@@ -48,8 +45,11 @@ from canary_sdk.core.events import (
     TripWithheld,
     VerdictReached,
 )
-from canary_sdk.core.judge import Finding, Outcome, Verdict
-from canary_sdk.core.slo import parse_slo
+from canary_sdk.core.judge.decision import Action
+from canary_sdk.core.judge.decision import Decision as Ruling
+from canary_sdk.core.judge.evalues import Pair
+from canary_sdk.core.judge.slo import parse_slo
+from canary_sdk.core.judge.verdict import Finding, Outcome, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from canary_sdk.core.blackout import DAY_MIN, WEEK_MIN, parse_blackout
 from canary_sdk.core.breaker import AutoRollback, RollbackRule
-from canary_sdk.core.feasibility import check_plan, check_rollout, expected_samples, samples_needed
-from canary_sdk.core.flags import Flag
+from canary_sdk.core.flags.flag import Flag
+from canary_sdk.core.judge.slo import parse_slo
 from canary_sdk.core.plan import Plan, Stage, parse_plan, plan_fields, read_plan
-from canary_sdk.core.slo import parse_slo
+from canary_sdk.core.rollout.feasibility import check_plan, check_rollout, expected_samples, samples_needed
 from canary_sdk.errors import ConfigError
 
 CLASSIC: Final = """

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from canary_sdk.core.judge import Arms, judge
-from canary_sdk.core.slo import parse_slo
-from canary_sdk.core.tally import EMPTY, Tally
+from canary_sdk.core.judge.slo import parse_slo
+from canary_sdk.core.judge.tally import EMPTY, Tally
+from canary_sdk.core.judge.verdict import Arms, judge
 from canary_sdk.evidence.record import Check, Conclusion, Decision, Duration, Moment, Record, Stage
 from canary_sdk.evidence.report import to_dict, to_json, to_markdown, write, write_whole
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from benchmarks.rollout import KEY, WALL, classic, journal_of, production
 from canary_sdk.core.breaker import AutoRollback, RollbackRule
-from canary_sdk.core.journal import Configuration, Interval, Judged, Ruling, Transition, Weighed
-from canary_sdk.core.judge import Outcome
-from canary_sdk.core.rollout import Status
+from canary_sdk.core.judge.verdict import Outcome
+from canary_sdk.core.rollout.journal import Configuration, Interval, Judged, Ruling, Transition, Weighed
+from canary_sdk.core.rollout.state import Status
 from canary_sdk.evidence.record import Conclusion
 from canary_sdk.evidence.report import to_dict, to_html, to_markdown
 from canary_sdk.evidence.rollout import NothingWritten, record_of
@@ -25,7 +25,7 @@ from canary_sdk.stores.repository import DocumentRepository
 
 if TYPE_CHECKING:
     from benchmarks.rollout import Release
-    from canary_sdk.core.journal import Record
+    from canary_sdk.core.rollout.journal import Record
     from canary_sdk.evidence import record as evidence
 
 HALF_AN_HOUR: Final = 1 / 60

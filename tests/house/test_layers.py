@@ -20,6 +20,7 @@ TRESPASSES = [
     ("core/trespass.py", "import time", "core is pure"),
     ("core/trespass.py", "def late() -> None:\n    import random", "core is pure"),
     ("core/trespass.py", "from canary_sdk import connect", "imports point down the floors"),
+    ("core/judge/trespass.py", "from canary_sdk.core.rollout import state", "so they do in core"),
     ("runtime/trespass.py", "from canary_sdk.stores import memory", "imports point down the floors"),
     ("runtime/trespass.py", "import sqlite3", "drivers are known to adapters only"),
     ("stores/memory.py", "from canary_sdk.stores import sqlite", "no store knows another"),

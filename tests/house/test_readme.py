@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from waitress.server import create_server  # type: ignore[import-untyped]
 
-from canary_sdk.core.config import parse_declaration
-from canary_sdk.core.evaluation import Role
+from canary_sdk.core.config.configuration import parse_declaration
+from canary_sdk.core.flags.evaluation import Role
 from canary_sdk.rehearsal.server import Serving
 
 if TYPE_CHECKING:

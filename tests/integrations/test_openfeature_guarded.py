@@ -18,9 +18,9 @@ from openfeature.provider.in_memory_provider import InMemoryFlag, InMemoryProvid
 from openfeature.track import TrackingEventDetails
 
 from canary_sdk.core import breaker as breakers
-from canary_sdk.core.bucketing import bucket_of, threshold_of
-from canary_sdk.core.evaluation import Role
 from canary_sdk.core.events import FlagTripped
+from canary_sdk.core.flags.bucketing import bucket_of, threshold_of
+from canary_sdk.core.flags.evaluation import Role
 from canary_sdk.integrations.openfeature import Arms, GuardedProvider
 from tests.integrations.test_openfeature_provider import heard
 

@@ -24,7 +24,7 @@ from openfeature.transaction_context import ContextVarsTransactionContextPropaga
 
 from canary_sdk import StoreError, connect
 from canary_sdk.core import breaker as breakers
-from canary_sdk.core.evaluation import Role
+from canary_sdk.core.flags.evaluation import Role
 from canary_sdk.integrations.openfeature import CanaryProvider
 
 if TYPE_CHECKING:

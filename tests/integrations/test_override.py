@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from canary_sdk import CanaryError, Reason, connect
 from canary_sdk.apps.commands import canary as program
-from canary_sdk.core.evaluation import Role
 from canary_sdk.core.events import OverrideServed
+from canary_sdk.core.flags.evaluation import Role
 from canary_sdk.integrations import asgi, wsgi
 from canary_sdk.integrations.override import MOST_TEXT, Override, Overriding, _mac, read, secret_of, sign
 from tests.integrations.driver import exchange, http

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from canary_sdk.core.bucketing import BUCKETS, bucket_of
-from canary_sdk.core.strata import MICRO_BANDS, STRATA, micro_band
+from canary_sdk.core.flags.bucketing import BUCKETS, bucket_of
+from canary_sdk.core.judge.strata import MICRO_BANDS, STRATA, micro_band
 from canary_sdk.measure import layout
 from canary_sdk.measure.arena import Arena
 from canary_sdk.measure.layout import BANDS

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from canary_sdk.core.tally import Tally
+from canary_sdk.core.judge.tally import Tally
 from canary_sdk.measure.arena import Arena
 from canary_sdk.measure.counters import ABORTED, BINS, CELLS, ERRORS, OVER, REQUESTS, Counters, nanoseconds
 from canary_sdk.measure.sketch import bin_of, value_of

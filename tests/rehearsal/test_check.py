@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from canary_sdk.core.slo import parse_slo
+from canary_sdk.core.judge.slo import parse_slo
 from canary_sdk.rehearsal.check import checks_of, passed
 from canary_sdk.rehearsal.fault import parse_fault
 from canary_sdk.rehearsal.figures import tally_of

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canary_sdk.core.slo import parse_slo
+from canary_sdk.core.judge.slo import parse_slo
 from canary_sdk.rehearsal.figures import FEWEST, keeps, quantile, tally_of
 
 SLOS = (parse_slo("p95 < 100ms"), parse_slo("errors < 10%"))

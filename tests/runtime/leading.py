@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from canary_sdk import connect
-from canary_sdk.core.evaluation import Role
 from canary_sdk.core.events import VerdictReached
+from canary_sdk.core.flags.evaluation import Role
 from canary_sdk.measure.counters import BINS, ERRORS, REQUESTS, WRITES
 from canary_sdk.measure.sketch import bin_of
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from canary_sdk import Canary
     from canary_sdk.core.events import Event
-    from canary_sdk.core.rollout import Rollout
+    from canary_sdk.core.rollout.state import Rollout
     from canary_sdk.testing import ManualClock
 
     Latency = Callable[[bool], float]

@@ -22,7 +22,7 @@ from canary_sdk.core.events import (
     StoreLost,
     StoreRegained,
 )
-from canary_sdk.core.judge import Outcome
+from canary_sdk.core.judge.verdict import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable

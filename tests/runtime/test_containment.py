@@ -57,12 +57,10 @@ CONFIG: dict[str, Any] = {
 }
 SUBJECT = EvaluationContext("u", {"country": "CH", "version": "2.1.0", "joined": "2025-06-01"})
 
-ROOMS = {"stores/memory", "stores/codec", "telemetry/log", "core/judge", "core/breaker"}
+ROOMS = {"stores/memory", "stores/codec", "telemetry/log", "core/judge/verdict", "core/breaker", "core/dates"}
 ROOMS |= {f"runtime/{room}" for room in ("table", "fold", "scope", "guard", "monitor", "feature/calls")}
 ROOMS |= {f"measure/{room}" for room in ("ring", "arena", "window")}
-ROOMS |= {
-    f"core/{room}" for room in ("compiled", "conditions", "operators", "dates", "variants", "explain", "bucketing")
-}
+ROOMS |= {f"core/flags/{room}" for room in ("compiled", "conditions", "operators", "variants", "explain", "bucketing")}
 HARMLESS = {"RESUME", "LOAD_FAST", "LOAD_FAST_LOAD_FAST", "LOAD_CONST", "BUILD_LIST", "BUILD_TUPLE", "STORE_ATTR"}
 HARMLESS |= {"RETURN_VALUE", "RETURN_CONST", "COPY_FREE_VARS", "POP_TOP", "NOP"}
 

@@ -16,7 +16,7 @@ import pytest
 import wrapt
 
 from canary_sdk import CanaryError, connect
-from canary_sdk.core.evaluation import Role
+from canary_sdk.core.flags.evaluation import Role
 from canary_sdk.runtime.scope import FAILED, UNDECIDED
 
 if TYPE_CHECKING:

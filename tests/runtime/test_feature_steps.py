@@ -102,7 +102,7 @@ async def test_an_aborted_call_is_no_request_of_its_arm(canary: Canary, counted:
         await checkout()
     folder = canary._monitor._folder
     folder.fold()
-    from canary_sdk.core.evaluation import Role
+    from canary_sdk.core.flags.evaluation import Role
 
     totals = canary._arena.read(folder.arm("checkout", Role.CANDIDATE, "call"))
     assert (totals.requests, totals.aborted) == (0, 1)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from canary_sdk.core.evaluation import Evaluation, Reason, Role
+from canary_sdk.core.flags.evaluation import Evaluation, Reason, Role
 from canary_sdk.measure.arena import Arena
 from canary_sdk.measure.trial import BASELINE, CANDIDATE, ERRORS, UNITS, Mode, Published, cells_of
 from canary_sdk.runtime.fold import MOST_PIECES, PIECE, Folder

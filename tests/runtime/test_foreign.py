@@ -8,8 +8,8 @@ import pytest
 
 from canary_sdk import EvaluationContext, Reason
 from canary_sdk.core import breaker as breakers
-from canary_sdk.core.bucketing import bucket_of, seed_of, threshold_of
-from canary_sdk.core.evaluation import Role
+from canary_sdk.core.flags.bucketing import bucket_of, seed_of, threshold_of
+from canary_sdk.core.flags.evaluation import Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,10 +12,10 @@ import pytest
 
 from canary_sdk import CanaryError, connect
 from canary_sdk.core.breaker import State
-from canary_sdk.core.bucketing import bucket_of, seed_of, threshold_of
-from canary_sdk.core.decision import Action
 from canary_sdk.core.events import FlagTripped, HoldAdvised, HoldLifted, TripWithheld
-from canary_sdk.core.grounds import Standing
+from canary_sdk.core.flags.bucketing import bucket_of, seed_of, threshold_of
+from canary_sdk.core.judge.decision import Action
+from canary_sdk.core.rollout.grounds import Standing
 from canary_sdk.runtime import hearing as hearings
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from canary_sdk.core.breaker import AutoRollback, RollbackRule
-from canary_sdk.core.compiled import compile_flag
-from canary_sdk.core.evaluation import Evaluation, Reason, Role
-from canary_sdk.core.flags import Flag
-from canary_sdk.core.grounds import Standing
-from canary_sdk.core.slo import parse_slo
+from canary_sdk.core.flags.compiled import compile_flag
+from canary_sdk.core.flags.evaluation import Evaluation, Reason, Role
+from canary_sdk.core.flags.flag import Flag
+from canary_sdk.core.judge.slo import parse_slo
+from canary_sdk.core.rollout.grounds import Standing
 from canary_sdk.measure.arena import Arena
 from canary_sdk.runtime.failures import Failures
 from canary_sdk.runtime.guard import Guard

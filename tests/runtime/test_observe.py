@@ -11,7 +11,7 @@ from canary_sdk.core.events import FlagTripped
 if TYPE_CHECKING:
     from canary_sdk import Canary
     from canary_sdk.core.events import Event
-    from canary_sdk.core.judge import Finding
+    from canary_sdk.core.judge.verdict import Finding
     from canary_sdk.testing import ManualClock
 
 CANDIDATE = "user-1"

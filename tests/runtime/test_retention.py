@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from canary_sdk import connect
 from canary_sdk.apps.commands import canary as program
-from canary_sdk.core.config import parse_declaration
+from canary_sdk.core.config.configuration import parse_declaration
 from canary_sdk.ports import JournalLine
 from canary_sdk.runtime import client
 from canary_sdk.runtime.client import COMPACT_S, SETTLE_S

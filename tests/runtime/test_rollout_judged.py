@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from canary_sdk import connect
-from canary_sdk.core.judge import Outcome
-from canary_sdk.core.rollout import Status
+from canary_sdk.core.judge.verdict import Outcome
+from canary_sdk.core.rollout.state import Status
 from canary_sdk.evidence.record import Conclusion
 from canary_sdk.evidence.rollout import record_of
 from canary_sdk.runtime.scope import FAILED, UNDECIDED

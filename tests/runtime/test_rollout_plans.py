@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from canary_sdk import connect
-from canary_sdk.core.journal import Judged, Transition
-from canary_sdk.core.judge import Outcome
-from canary_sdk.core.rollout import Status
+from canary_sdk.core.judge.verdict import Outcome
+from canary_sdk.core.rollout.journal import Judged, Transition
+from canary_sdk.core.rollout.state import Status
 from tests.runtime.leading import FLAG, Bulk, Traffic
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from canary_sdk.core.journal import Transition
-from canary_sdk.core.rollout import Rollout, Status, transition
+from canary_sdk.core.rollout.journal import Transition
+from canary_sdk.core.rollout.state import Rollout, Status, transition
 from canary_sdk.errors import CanaryError, StoreError
 from canary_sdk.measure.arena import Arena
 from canary_sdk.runtime.client import Canary

@@ -9,8 +9,8 @@ import pytest
 
 from canary_sdk import CanaryError, StoreError, connect
 from canary_sdk.core.events import RolloutAborted, RolloutsMeet, StageStarted
-from canary_sdk.core.journal import Configuration, Consent, Interval, Judged, Ruling, Transition
-from canary_sdk.core.rollout import Status
+from canary_sdk.core.rollout.journal import Configuration, Consent, Interval, Judged, Ruling, Transition
+from canary_sdk.core.rollout.state import Status
 from canary_sdk.errors import Refused, UnknownFlag
 from canary_sdk.evidence.rollout import record_of
 from tests.runtime.leading import FLAG, SLOS, Host, Hosts, a_config, healthy, slow

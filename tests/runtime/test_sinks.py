@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from canary_sdk.core.evaluation import Role
+from canary_sdk.core.flags.evaluation import Role
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

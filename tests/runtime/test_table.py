@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from canary_sdk import EvaluationContext, Reason, connect
 from canary_sdk.core.breaker import KILLED, PROBING, TRIPPED
-from canary_sdk.core.compiled import CompiledFlag, compile_flag
-from canary_sdk.core.config import parse_flag
-from canary_sdk.core.evaluation import Evaluation, Role
-from canary_sdk.core.explanation import Cause
+from canary_sdk.core.config.configuration import parse_flag
+from canary_sdk.core.flags.compiled import CompiledFlag, compile_flag
+from canary_sdk.core.flags.evaluation import Evaluation, Role
+from canary_sdk.core.flags.explanation import Cause
 from canary_sdk.runtime.scope import Unit
 from canary_sdk.runtime.table import build_table
 

@@ -10,8 +10,8 @@ import pytest
 
 from canary_sdk import connect
 from canary_sdk.core.breaker import State
-from canary_sdk.core.evaluation import Reason
 from canary_sdk.core.events import FlagTripped
+from canary_sdk.core.flags.evaluation import Reason
 from canary_sdk.errors import StoreError
 from canary_sdk.ports import Action
 from canary_sdk.runtime.guard import DOUBT_S

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canary_sdk.core.breaker import AutoRollback, Breaker, State
-from canary_sdk.core.config import auto_rollback_fields, parse_declaration, parse_flag
+from canary_sdk.core.config.configuration import auto_rollback_fields, parse_declaration, parse_flag
 from canary_sdk.errors import ConfigError, StaleWrite, StoreError
 from canary_sdk.ports import Change, Document
 from canary_sdk.stores import codec
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from canary_sdk.core.config import Declaration
-    from canary_sdk.core.fields import Fields
+    from canary_sdk.core.config.configuration import Declaration
+    from canary_sdk.core.config.fields import Fields
     from canary_sdk.ports import FlagStore
 
 AT: Final = 1_750_000_000.0

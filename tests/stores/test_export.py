@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from canary_sdk.core.config import parse_declaration
+from canary_sdk.core.config.configuration import parse_declaration
 from canary_sdk.errors import ConfigError, StoreError
 from canary_sdk.ports import Change, Stamp
 from canary_sdk.stores.memory import MemoryStore

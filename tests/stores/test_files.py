@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from canary_sdk.core.config import parse_declaration
+from canary_sdk.core.config.configuration import parse_declaration
 from canary_sdk.errors import CanaryError, ConfigError
 from canary_sdk.stores import files
 from canary_sdk.stores.files import configuration, read_declaration

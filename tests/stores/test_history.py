@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from canary_sdk.core.breaker import Breaker, State
-from canary_sdk.core.fields import Difference
+from canary_sdk.core.config.fields import Difference
 from canary_sdk.errors import Refused, StoreError
 from canary_sdk.ports import Action, AuditRow
 from canary_sdk.stores import codec, history

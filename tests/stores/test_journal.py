@@ -7,12 +7,12 @@ from typing import Final
 
 import pytest
 
-from canary_sdk.core.advance import advance, ruling
-from canary_sdk.core.grounds import Evidence, Now
-from canary_sdk.core.journal import Consent, Record
-from canary_sdk.core.orders import pause, start
 from canary_sdk.core.plan import parse_plan
-from canary_sdk.core.rollout import By, Rollout, transition
+from canary_sdk.core.rollout.advance import advance, ruling
+from canary_sdk.core.rollout.grounds import Evidence, Now
+from canary_sdk.core.rollout.journal import Consent, Record
+from canary_sdk.core.rollout.orders import pause, start
+from canary_sdk.core.rollout.state import By, Rollout, transition
 from canary_sdk.errors import StaleWrite, StoreError
 from canary_sdk.ports import Change, JournalLine, Stamp
 from canary_sdk.stores.memory import MemoryStore

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from canary_sdk import ConfigError, connect
-from canary_sdk.core.config import parse_flag
+from canary_sdk.core.config.configuration import parse_flag
 from canary_sdk.ports import Change, Stamp
 from canary_sdk.stores.memory import MemoryStore
 from canary_sdk.stores.repository import DocumentRepository

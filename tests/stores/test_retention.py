@@ -8,10 +8,10 @@ from typing import Final
 import pytest
 
 from canary_sdk.core.breaker import Breaker
-from canary_sdk.core.journal import Consent
-from canary_sdk.core.orders import abort, start
 from canary_sdk.core.plan import parse_plan
-from canary_sdk.core.rollout import By, Rollout
+from canary_sdk.core.rollout.journal import Consent
+from canary_sdk.core.rollout.orders import abort, start
+from canary_sdk.core.rollout.state import By, Rollout
 from canary_sdk.errors import ConfigError, StoreError
 from canary_sdk.ports import Change, Removed, Stamp
 from canary_sdk.stores.memory import MemoryStore

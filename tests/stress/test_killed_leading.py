@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from canary_sdk import connect
-from canary_sdk.core.journal import Transition
-from canary_sdk.core.rollout import Status
+from canary_sdk.core.rollout.journal import Transition
+from canary_sdk.core.rollout.state import Status
 from canary_sdk.errors import Refused
 from tests.stress.leading import COUNTING, LED, REPORT
 

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.rollout import KEY, classic, journal_of
 from canary_sdk.core.breaker import AutoRollback
-from canary_sdk.core.judge import Outcome
-from canary_sdk.core.rollout import Status
+from canary_sdk.core.judge.verdict import Outcome
+from canary_sdk.core.rollout.state import Status
 from canary_sdk.evidence.record import Conclusion
 from canary_sdk.evidence.rollout import record_of
 from canary_sdk.stores.repository import DocumentRepository

@@ -10,7 +10,7 @@ import pytest
 
 from canary_sdk import connect
 from canary_sdk.clock import SYSTEM_CLOCK
-from canary_sdk.core.evaluation import Role
+from canary_sdk.core.flags.evaluation import Role
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,11 +18,11 @@ import trustme
 
 from canary_sdk import CanaryError
 from canary_sdk.core import events
-from canary_sdk.core.channels import Channel, read_channel
+from canary_sdk.core.config.channels import Channel, read_channel
 from canary_sdk.core.events import Severity
-from canary_sdk.core.judge import Arms, judge
-from canary_sdk.core.slo import parse_slo
-from canary_sdk.core.tally import EMPTY
+from canary_sdk.core.judge.slo import parse_slo
+from canary_sdk.core.judge.tally import EMPTY
+from canary_sdk.core.judge.verdict import Arms, judge
 from canary_sdk.telemetry.notify import Notifier, delivery, message, outbox
 from canary_sdk.telemetry.notify.channels import sender
 from canary_sdk.telemetry.notify.delivery import Undelivered

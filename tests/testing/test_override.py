@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from canary_sdk import CanaryError, Reason
-from canary_sdk.core.evaluation import Role
+from canary_sdk.core.flags.evaluation import Role
 from canary_sdk.errors import UnknownFlag
 from canary_sdk.integrations.asgi import CanaryMiddleware
 from canary_sdk.testing import override

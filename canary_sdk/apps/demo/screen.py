@@ -13,7 +13,7 @@ from rich.text import Text
 
 from canary_sdk.apps.colours import BAD, FAINT, GOOD, WARM
 from canary_sdk.apps.demo.view import Trace, figures, served_baseline, view
-from canary_sdk.core.slo import say_seconds
+from canary_sdk.core.judge.slo import say_seconds
 from canary_sdk.evidence.record import Conclusion
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from rich.text import Text
 
 from canary_sdk.apps.colours import BAD, CALM, FAINT, GOOD, WARM
 from canary_sdk.core.breaker import State
-from canary_sdk.core.decision import Action
-from canary_sdk.core.judge import Outcome
-from canary_sdk.core.slo import Metric, say_number, say_rate, say_ratio, say_seconds
+from canary_sdk.core.judge.decision import Action
+from canary_sdk.core.judge.slo import Metric, say_number, say_rate, say_ratio, say_seconds
+from canary_sdk.core.judge.verdict import Outcome
 from canary_sdk.rehearsal.engine import FAULT
 from canary_sdk.rehearsal.result import Kind
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from canary_sdk.core.decision import Decision
-    from canary_sdk.core.slo import Slo
-    from canary_sdk.core.tally import Tally
+    from canary_sdk.core.judge.decision import Decision
+    from canary_sdk.core.judge.slo import Slo
+    from canary_sdk.core.judge.tally import Tally
     from canary_sdk.rehearsal.engine import Progress
     from canary_sdk.rehearsal.result import Moment
 

@@ -9,8 +9,8 @@ from openfeature.flag_evaluation import FlagResolutionDetails
 from openfeature.flag_evaluation import Reason as Told
 
 from canary_sdk.core.breaker import State
-from canary_sdk.core.evaluation import EvaluationContext, Reason
-from canary_sdk.core.flags import FlagType
+from canary_sdk.core.flags.evaluation import EvaluationContext, Reason
+from canary_sdk.core.flags.flag import FlagType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from openfeature.exception import ErrorCode
 
     from canary_sdk.core.breaker import Breaker
-    from canary_sdk.core.evaluation import Evaluation
+    from canary_sdk.core.flags.evaluation import Evaluation
     from canary_sdk.runtime.table import Context
 
 T = TypeVar("T")

@@ -17,8 +17,8 @@ from openfeature.flag_evaluation import FlagResolutionDetails
 from openfeature.flag_evaluation import Reason as Told
 from openfeature.provider import AbstractProvider
 
-from canary_sdk.core.evaluation import Reason, Role
 from canary_sdk.core.events import FlagEvent
+from canary_sdk.core.flags.evaluation import Reason, Role
 from canary_sdk.integrations.openfeature.announcements import announcement
 from canary_sdk.integrations.openfeature.answers import fitting, held_by, metadata_of, subject_of
 
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from openfeature.provider import FeatureProvider, Metadata
     from openfeature.track import TrackingEventDetails
 
-    from canary_sdk.core.evaluation import Evaluation
     from canary_sdk.core.events import Event
-    from canary_sdk.core.flags import Flag
+    from canary_sdk.core.flags.evaluation import Evaluation
+    from canary_sdk.core.flags.flag import Flag
     from canary_sdk.runtime.client import Canary
 
     Objects = Sequence[FlagValueType] | Mapping[str, FlagValueType]

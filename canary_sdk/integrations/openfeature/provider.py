@@ -18,8 +18,8 @@ from openfeature.flag_evaluation import FlagResolutionDetails
 from openfeature.flag_evaluation import Reason as Told
 from openfeature.provider import AbstractProvider, Metadata
 
-from canary_sdk.core.evaluation import Reason
 from canary_sdk.core.events import StoreRegained
+from canary_sdk.core.flags.evaluation import Reason
 from canary_sdk.integrations.openfeature.announcements import announcement
 from canary_sdk.integrations.openfeature.answers import (
     REASONS,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from openfeature.flag_evaluation import FlagValueType
 
     from canary_sdk.core.events import Event
-    from canary_sdk.core.flags import Flag
+    from canary_sdk.core.flags.flag import Flag
     from canary_sdk.runtime.client import Canary
 
 T = TypeVar("T")

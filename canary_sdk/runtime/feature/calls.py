@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterable
     from contextvars import Token
 
-    from canary_sdk.core.evaluation import Evaluation
+    from canary_sdk.core.flags.evaluation import Evaluation
     from canary_sdk.runtime.failures import Failures
     from canary_sdk.runtime.feature.targeting import KeyOf
     from canary_sdk.runtime.scope import Unit, Units

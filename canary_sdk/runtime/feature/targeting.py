@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from canary_sdk.core.evaluation import EvaluationContext
+from canary_sdk.core.flags.evaluation import EvaluationContext
 from canary_sdk.errors import CanaryError
 from canary_sdk.runtime.feature.arguments import VARIADIC, in_place_of, name_of
 

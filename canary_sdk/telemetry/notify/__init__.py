@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from canary_sdk.clock import SYSTEM_CLOCK
-from canary_sdk.core.channels import ChannelKind
+from canary_sdk.core.config.channels import ChannelKind
 from canary_sdk.errors import CanaryError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from canary_sdk.clock import Clock
-    from canary_sdk.core.channels import Channel
+    from canary_sdk.core.config.channels import Channel
     from canary_sdk.core.events import Event
     from canary_sdk.ports import Note
     from canary_sdk.telemetry.notify.message import Message

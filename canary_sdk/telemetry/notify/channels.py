@@ -15,7 +15,7 @@ from email.message import EmailMessage
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
 
-from canary_sdk.core.channels import ChannelKind
+from canary_sdk.core.config.channels import ChannelKind
 from canary_sdk.core.events import Severity
 from canary_sdk.errors import CanaryError
 from canary_sdk.telemetry.notify.delivery import Undelivered, mail, post
@@ -23,7 +23,7 @@ from canary_sdk.telemetry.notify.delivery import Undelivered, mail, post
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from canary_sdk.core.channels import Channel
+    from canary_sdk.core.config.channels import Channel
     from canary_sdk.telemetry.notify.message import Message
 
     Send = Callable[[Message, float], None]

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary, ref
 from opentelemetry.metrics import Observation, get_meter_provider
 
 from canary_sdk.core.breaker import State
-from canary_sdk.core.rollout import Status
+from canary_sdk.core.rollout.state import Status
 from canary_sdk.telemetry.otel import names
 from canary_sdk.telemetry.otel.labels import Labels
 

@@ -14,14 +14,14 @@ from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import get_current
 from opentelemetry.trace import get_current_span
 
-from canary_sdk.core.evaluation import Reason
+from canary_sdk.core.flags.evaluation import Reason
 from canary_sdk.telemetry.otel import names
 
 if TYPE_CHECKING:
     from opentelemetry._logs import Logger
 
-    from canary_sdk.core.evaluation import Evaluation
     from canary_sdk.core.events import Event
+    from canary_sdk.core.flags.evaluation import Evaluation
 
 
 class Spans:

@@ -1,0 +1,1 @@
+"""What a flag is, who gets what of it, and why."""

@@ -1,0 +1,1 @@
+"""What is promised, what is counted, and what follows from it: by the classic rule, and by the sequential one."""

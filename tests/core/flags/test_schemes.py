@@ -1,0 +1,249 @@
+"""Claims about bucketing in the way of other tools: the answers of their own libraries are the oracle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from canary_sdk.core.config.configuration import parse_flag
+from canary_sdk.core.flags.compiled import compile_flag
+from canary_sdk.core.flags.evaluation import NO_ATTRIBUTES, Reason, Role
+from canary_sdk.core.flags.explain import explain
+from canary_sdk.core.flags.schemes import Bucketing, assigner
+from canary_sdk.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    Find = Callable[[str], ModuleType]
+
+VECTORS: Final = Path(__file__).parents[2] / "vectors" / "schemes.json"
+VECTORS_SHA256: Final = "5a3eb0d7f596b0b6d5fdf634fc5f15217ae93b03c7e3b4f67bb401f1a5d4e4ba"
+KEYS: Final = [f"user-{number}" for number in range(2_000)] + ["", "ü", "鍵" * 9, "k" * 23, "k" * 24, "k" * 300]
+OTHERS: Final = [each for each in Bucketing if each is not Bucketing.CANARY]
+
+
+@pytest.fixture
+def find(untested: Callable[[str, bool], None]) -> Find:
+    """Import a module of another tool; say it loudly where that is not installed."""
+
+    def imported(module: str) -> ModuleType:
+        try:
+            return import_module(module)
+        except ModuleNotFoundError as missing:
+            untested(f"bucketing against another tool: {missing}", False)
+            raise
+
+    return imported
+
+
+def answers(fields: dict[str, Any]) -> list[str | None]:
+    """Return the variant that each key gets from a flag with these fields; None for the baseline."""
+    flag = compile_flag(parse_flag("f", fields).base)
+    told = [flag.choose(key, NO_ATTRIBUTES) for key in KEYS if key]
+    return [each.variant if each.is_candidate else None for each in told]
+
+
+def declared(weights: dict[str, int], **fields: Any) -> dict[str, Any]:
+    """Return a flag that is divided by weights, in this order."""
+    variants = {name: {"value": name, "weight": weight} for name, weight in weights.items()}
+    return {"type": "string", "default": "none", "variants": variants, "order": list(weights), **fields}
+
+
+def unleash(find: Find, rollout: int, weights: dict[str, int], group: str) -> list[str | None]:
+    """Ask Unleash's own engine."""
+    variants = [{"name": name, "weight": weight, "stickiness": "default"} for name, weight in weights.items()]
+    parameters = {"rollout": str(rollout), "stickiness": "default", "groupId": group}
+    strategy = {"name": "flexibleRollout", "parameters": parameters, "constraints": [], "variants": variants}
+    engine = find("yggdrasil_engine.engine").UnleashEngine()
+    engine.take_state(
+        json.dumps({"version": 2, "features": [{"name": "f", "enabled": True, "strategies": [strategy]}]})
+    )
+
+    def ask(key: str) -> str | None:
+        context = {"userId": key, "properties": {}}
+        name: str = engine.get_variant("f", context).variant.name
+        return name if engine.is_enabled("f", context).is_enabled else None
+
+    return [ask(key) for key in KEYS if key]
+
+
+def flagd(find: Find, split: list[tuple[str, int]], *by: object) -> list[str | None]:
+    """Ask flagd's own evaluation in the process."""
+    core = find("openfeature.contrib.tools.flagd.core").FlagdCore()
+    context = find("openfeature.evaluation_context").EvaluationContext
+    variants = {name: name for name, _ in split} | {"none": "none"}
+    targeting = {"fractional": [*by, *([name, weight] for name, weight in split)]}
+    core.set_flags(
+        json.dumps(
+            {
+                "flags": {
+                    "f": {"state": "ENABLED", "variants": variants, "defaultVariant": "none", "targeting": targeting}
+                }
+            }
+        )
+    )
+    told = [core.resolve_string_value("f", "?", context(key)).variant for key in KEYS if key]
+    return [None if each == "none" else each for each in told]
+
+
+def optimizely(find: Find, ends: list[tuple[str, int]], rule: str) -> list[str | None]:
+    """Ask Optimizely's own library; "" is an unallocated range."""
+    names = sorted({name for name, _ in ends if name})
+    experiment = {
+        "id": rule,
+        "key": "rule",
+        "status": "Running",
+        "layerId": "1",
+        "audienceIds": [],
+        "forcedVariations": {},
+        "variations": [{"id": name, "key": name, "variables": []} for name in names],
+        "trafficAllocation": [{"entityId": name, "endOfRange": end} for name, end in ends],
+    }
+    others = ("groups", "attributes", "audiences", "typedAudiences", "events", "rollouts", "variables")
+    empty: dict[str, list[object]] = {each: [] for each in others}
+    flag = {"id": "9", "key": "f", "rolloutId": "", "experimentIds": [rule], "variables": []}
+    data = {**empty, "version": "4", "projectId": "1", "accountId": "1", "revision": "1", "anonymizeIP": False}
+    client = find("optimizely.optimizely").Optimizely(
+        datafile=json.dumps({**data, "experiments": [experiment], "featureFlags": [flag]}),
+        event_dispatcher=Nowhere,
+        settings=None,
+    )
+    try:
+        context = [client.create_user_context(key) for key in KEYS if key]
+        return [each.decide("f", ["DISABLE_DECISION_EVENT"]).variation_key for each in context]
+    finally:
+        client.close()
+
+
+class Nowhere:
+    """Sends no event anywhere."""
+
+    @staticmethod
+    def dispatch_event(event: object) -> None:
+        """Drop it."""
+
+
+WEIGHTS: Final = {"red": 500, "blue": 300, "green": 200}
+
+
+@pytest.mark.parametrize("rollout", [0, 1, 25, 50, 99, 100])
+@pytest.mark.parametrize("group", ["f", "another group"])
+def test_unleash_agrees(find: Find, rollout: int, group: str) -> None:
+    """Percentages, weighted variants and group ids give everybody what Unleash's engine gives."""
+    fields = declared(WEIGHTS, bucketing="unleash", salt=group, rollout=rollout)
+    assert answers(fields) == unleash(find, rollout, WEIGHTS, group)
+
+
+@pytest.mark.parametrize("rollout", [0, 1, 30, 100])
+def test_flagd_agrees(find: Find, rollout: int) -> None:
+    """Its shorthand gives everybody what flagd's own evaluation gives, whatever the order of the variants."""
+    split = [(name, rollout * weight) for name, weight in WEIGHTS.items()]
+    rest = ("none", (100 - rollout) * sum(WEIGHTS.values()))
+    fields = declared(WEIGHTS, bucketing="flagd", rollout=rollout)
+    assert answers(fields) == flagd(find, [*split, rest])
+    first = {**fields, "order": ["baseline", *WEIGHTS]}
+    assert answers(first) == flagd(find, [rest, *split])
+
+
+def test_flagd_agrees_on_a_joined_text(find: Find) -> None:
+    """A `cat` of flag key and targeting key is the scheme flagd-cat."""
+    joined = {"cat": [{"var": "$flagd.flagKey"}, {"var": "targetingKey"}]}
+    fields = declared(WEIGHTS, bucketing="flagd-cat", rollout=50)
+    split = [(name, weight) for name, weight in WEIGHTS.items()]
+    assert answers(fields) == flagd(find, [*split, ("none", 1_000)], joined)
+
+
+@pytest.mark.parametrize("rollout", [1, 50, 100])
+def test_optimizely_agrees(find: Find, rollout: int) -> None:
+    """Ranges that stand each in its part, and ranges side by side, give everybody what Optimizely's library gives."""
+    parts, packed, start, end = [], [], 0, 0
+    for name, weight in WEIGHTS.items():
+        parts += [(name, start + weight * rollout // 10), ("", start + weight * 10)]
+        start, end = start + weight * 10, end + weight * rollout // 10
+        packed.append((name, end))
+    fields = declared(WEIGHTS, salt="10000000001", rollout=rollout)
+    assert answers({**fields, "bucketing": "optimizely"}) == optimizely(find, parts, "10000000001")
+    assert answers({**fields, "bucketing": "optimizely-packed"}) == optimizely(find, packed, "10000000001")
+
+
+def test_the_vectors_were_never_regenerated() -> None:
+    """The published vectors are the ones that were frozen."""
+    assert hashlib.sha256(VECTORS.read_bytes()).hexdigest() == VECTORS_SHA256
+
+
+@pytest.mark.parametrize(
+    "case", json.loads(VECTORS.read_text()), ids=lambda case: f"{case['bucketing']}-{case['baseline_last']}"
+)
+def test_the_vectors_hold(case: dict[str, Any]) -> None:
+    """Every published vector is answered as it says."""
+    assign = assigner(
+        Bucketing(case["bucketing"]), case["salt"], case["percent"], dict(case["weights"]), last=case["baseline_last"]
+    )
+    assert {key: assign(key) for key in case["answers"]} == case["answers"]
+
+
+@given(
+    bucketing=st.sampled_from(OTHERS),
+    key=st.text(min_size=1, max_size=20),
+    steps=st.tuples(st.integers(0, 100_000), st.integers(0, 100_000)).map(sorted),
+    last=st.booleans(),
+)
+def test_growing_only_adds(bucketing: Bucketing, key: str, steps: list[int], last: bool) -> None:
+    """Whoever is in stays in when the percentage grows, fractions of a percent included."""
+    small, large = (
+        assigner(bucketing, "salt", step / 1_000, {"red": 2.0, "blue": 1.0}, last=last)(key) for step in steps
+    )
+    assert small is None or large is not None
+
+
+def test_between_whole_percentages_part_of_the_next_hundredth_is_in() -> None:
+    """Unleash knows whole percentages only; here half a percent more lets some of the next ones in, not all."""
+    ten, half, eleven = (answers({"bucketing": "unleash", "rollout": rollout}) for rollout in (10, 10.5, 11))
+    assert ten.count("on") < half.count("on") < eleven.count("on")
+
+
+@pytest.mark.parametrize("bucketing", OTHERS)
+def test_shares_are_kept(bucketing: Bucketing) -> None:
+    """About as many are in as the percentage says, and nobody gets in by another way than the split."""
+    flag = compile_flag(parse_flag("f", {"bucketing": bucketing, "rollout": 20}).base, probe_percent=5)
+    told = [flag.choose(key, NO_ATTRIBUTES) for key in KEYS[:2_000]]
+    assert 320 < sum(each.is_candidate for each in told) < 480
+    assert {each.reason for each in told} == {Reason.SPLIT}
+    probed = [flag.probe(key, NO_ATTRIBUTES).is_candidate for key in KEYS[:2_000]]
+    assert 50 < sum(probed) < 150
+    assert flag.choose(None, NO_ATTRIBUTES).role is Role.APART
+    assert "bucketing puts it" in str(explain(flag, "user-1", NO_ATTRIBUTES).explanation)
+
+
+def test_everybody_needs_no_key() -> None:
+    """At 100 % also those without a key are served a variant."""
+    many = compile_flag(parse_flag("f", declared(WEIGHTS, bucketing="flagd", rollout=100)).base)
+    one = compile_flag(parse_flag("f", {"bucketing": "flagd", "rollout": 100}).base)
+    assert many.choose(None, NO_ATTRIBUTES).variant in WEIGHTS
+    assert one.choose(None, NO_ATTRIBUTES).enabled
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"bucketing": "unleesh"}, "did you mean 'unleash'"),
+        ({"order": ["on"]}, "expected a 'bucketing' of another tool"),
+        ({"bucketing": "flagd", "order": ["onn"]}, "expected all of 'on'"),
+        (declared({"a": 1, "b": 1}, bucketing="flagd", order=["a", "baseline", "b"]), "expected it first or last"),
+        ({"bucketing": "flagd", "order": ["off", "on", "off"]}, "found 'off' again"),
+        (declared({"a": 1.5, "b": 1}, bucketing="unleash"), "expected a whole one"),  # type: ignore[dict-item]
+    ],
+)
+def test_mistakes_are_named(fields: dict[str, Any], complaint: str) -> None:
+    """What the other tool cannot mean is refused, with what was expected."""
+    with pytest.raises(ConfigError, match=complaint):
+        parse_flag("f", fields)

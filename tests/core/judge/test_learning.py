@@ -1,0 +1,131 @@
+"""What is learnt before a release: edges, strata and noise, each in its time, and what is granted on their strength."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from canary_sdk.core.judge.batch import Batch, Side
+from canary_sdk.core.judge.calibration import Block
+from canary_sdk.core.judge.evalues import Pair
+from canary_sdk.core.judge.learning import FEWEST, SETTLED_S, SORTING_S, Learning, begin, granted, sort, take, unlike
+from canary_sdk.core.judge.sequential import Stage, Terms
+from canary_sdk.core.judge.slo import parse_slo
+from canary_sdk.core.judge.strata import MICRO_BANDS, STRATA
+from canary_sdk.core.judge.streams import Grant
+
+if TYPE_CHECKING:
+    from canary_sdk.core.judge.streams import Edges
+
+TERMS = Terms(stages=(Stage(percent=5, longest_s=3600, slos=tuple(map(parse_slo, ("p95 < 1s", "errors < 1%")))),))
+MAP = bytes(band % STRATA for band in range(MICRO_BANDS))
+
+
+def side(draw: np.random.Generator, units: int, edges: Edges, slow: float = 1.0) -> Side:
+    """Count units of lognormal latency, in all strata alike."""
+    cells = tuple(
+        tuple(
+            np.bincount(np.searchsorted(each, draw.lognormal(-2, 0.5, units) * slow), minlength=len(each) + 1).tolist()
+        )
+        for each in edges
+    )
+    return Side(cells, units * len(edges), 0)
+
+
+def learnt(learning: Learning, seconds: float, *, private: float = 0.0, units: int = 20) -> Learning:
+    """Learn in steps of 10 s; the pace of the future candidates wanders by `private`."""
+    draw = np.random.default_rng(1)
+    for _ in range(round(seconds / 10)):
+        slow = float(np.exp(draw.normal(0, private)))
+        mine = side(draw, units, learning.case.trial_edges, slow)
+        learning = take(
+            learning, Batch(seconds=10.0, candidate=mine, baseline=side(draw, 4 * units, learning.case.edges))
+        )
+    return learning
+
+
+def test_users_can_be_sorted_once_enough_was_seen() -> None:
+    """Not before, not again once there is a map, and seconds in which nobody came do not count."""
+    learning = learnt(begin(TERMS), SORTING_S - 10)
+    assert not learning.can_be_sorted
+    assert not take(learning, Batch(seconds=1e6)).can_be_sorted
+    assert learnt(learning, 10).can_be_sorted
+    assert not learnt(sort(learning, MAP), SORTING_S).can_be_sorted
+
+
+def test_edges_are_laid_anew_as_the_baseline_becomes_known() -> None:
+    """At the marks and not between them; the limit stays one of them."""
+    learning, changes = begin(TERMS), []
+    for step in range(1, 60):
+        before = learning.case.edges
+        learning = learnt(learning, 10)
+        if learning.case.edges != before:
+            changes.append(step * 10.0)
+        assert all(1.0 in edges for edges in learning.case.edges)
+    assert changes == list(SETTLED_S)
+
+
+def test_noise_is_measured_with_a_map_and_enough_blocks() -> None:
+    """None for arms that differ by chance alone, much for one that wanders on its own."""
+    long = SETTLED_S[-1] + 60 * FEWEST
+    assert not learnt(begin(TERMS), long).noise
+    assert not learnt(sort(begin(TERMS), MAP), long - 60).noise
+    calm, restless = (learnt(sort(begin(TERMS), MAP), long, private=private).noise for private in (0.0, 0.3))
+    assert calm.keys() == {"shape", "p95", "errors"}
+    assert restless["shape"] > 10 * calm["shape"] + 0.1
+
+
+def test_what_is_taken_for_granted_is_said() -> None:
+    """Alike users without a map, noise that nobody measured, and in the end nothing."""
+    assert "nothing of them was seen" in begin(TERMS).assumes
+    assert "only 50 s of them was seen" in learnt(begin(TERMS), 50).assumes
+    sorted_ = sort(begin(TERMS), MAP)
+    assert "was not measured" in sorted_.assumes
+    assert learnt(sorted_, SETTLED_S[-1] + 60 * FEWEST).assumes == ""
+
+
+def test_it_is_read_as_it_was_written() -> None:
+    """As JSON: the case, the map and the noise; what belongs to other terms or is damaged is refused."""
+    learning = learnt(sort(begin(TERMS), MAP), SETTLED_S[-1] + 60 * FEWEST)
+    stored = json.loads(json.dumps(learning.to_dict()))
+    read = Learning.from_dict(stored, TERMS)
+    assert (read.case, read.strata, read.noise, read.seconds) == (
+        learning.case,
+        learning.strata,
+        learning.noise,
+        learning.seconds,
+    )
+    for damaged in ({"strata": ""}, {"strata": "9" * MICRO_BANDS}, {"strata": "0"}, {"strata": 5}):
+        with pytest.raises((TypeError, ValueError)):
+            Learning.from_dict({**stored, **damaged}, TERMS)
+
+
+@pytest.mark.parametrize(
+    ("future", "rest", "is_granted"),
+    [
+        (Pair(0, 0), Pair(10, 10_000), False),
+        (Pair(0, 100), Pair(10, 10_000), False),
+        (Pair(10, 10_000), Pair(100, 100_000), True),
+        (Pair(500, 10_000), Pair(100, 100_000), True),
+        (Pair(0, 100_000), Pair(100, 10_000), False),
+    ],
+)
+def test_nobody_is_granted_what_is_not_known(future: Pair, rest: Pair, is_granted: bool) -> None:
+    """A bound on how much more somebody fails is granted where it is narrow, or the difference is beyond chance."""
+    assert (granted(future, rest) != Grant()) is is_granted
+
+
+def test_who_is_first_and_unlike_the_rest_is_told_of() -> None:
+    """Beyond chance and by half as much again; not what chance alone makes, and not who is better."""
+    learning = begin(TERMS)
+    usual = Pair(100, 10_000)
+    assert unlike(learning, Pair(30, 1_000), usual) == ("errors: 3 % of their requests are bad, 1 % of the others'",)
+    for future in (Pair(12, 1_000), Pair(2, 100), Pair(0, 1_000), Pair(0, 0)):
+        assert unlike(learning, future, usual) == ()
+    over = Block(one=((700, 300),), other=((9_500, 500),))
+    (told,) = unlike(replace(learning, blocks=({"p95": over, "shape": over},)), usual, usual)
+    assert told.startswith("p95: 30 %")

@@ -1,0 +1,132 @@
+"""What is on trial: stages of a plan or a percentage by hand, and one promise a stream, the hard before the soft."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from canary_sdk.core.breaker import AutoRollback
+from canary_sdk.core.flags.flag import Flag
+from canary_sdk.core.judge.slo import parse_slo
+from canary_sdk.core.plan import parse_plan
+from canary_sdk.core.rollout.release import BY_HAND_S, LEAST_PLANNED_S, Release, release_of, terms_of
+from canary_sdk.core.rollout.state import Rollout, Status
+
+if TYPE_CHECKING:
+    from canary_sdk.core.judge.slo import Slo
+
+POLICY = AutoRollback(tolerance=0.2)
+
+
+def slos(*texts: str) -> tuple[Slo, ...]:
+    """Read SLOs."""
+    return tuple(map(parse_slo, texts))
+
+
+FLAG = Flag("checkout", rollout=5.0, slos=slos("p95 < 500ms", "errors < 1%"))
+PLAN = parse_plan(
+    {
+        "stages": [
+            {"percent": 5, "bake": "1h", "slos": ["p95 < 500ms"], "soft": ["p50 < 100ms"]},
+            {"percent": 50, "bake": "336h", "deadline": "24h", "slos": ["p95 < 450ms", "p50 < 200ms"]},
+            {"percent": 100, "bake": "1h"},
+        ],
+        "holdback": 5,
+        "watch": "1h",
+    }
+)
+
+
+PLANNED = replace(FLAG, plan=PLAN)
+
+
+def on_plan(stage: int, **fields: object) -> Release:
+    """Return what is on trial in a stage of the plan."""
+    rollout = Rollout(flag_key="checkout", status=Status.RUNNING, stage=stage, percent=PLAN.percent(stage))
+    return release_of(PLANNED, replace(rollout, **fields))  # type: ignore[arg-type]
+
+
+def test_a_percentage_by_hand_is_one_stage_of_a_day() -> None:
+    """At 0 % nothing runs; another percentage is the same release, other promises or another salt are not."""
+    release = release_of(FLAG)
+    (stage,) = release.stages
+    assert (stage.percent, stage.longest_s, stage.slos) == (5.0, BY_HAND_S, FLAG.slos)
+    assert (release.running, release.percent) == (0, 5.0)
+    assert release_of(replace(FLAG, rollout=0.0)).running is None
+    assert release_of(replace(FLAG, rollout=25.0)).identity == release.identity
+    assert release_of(replace(FLAG, salt="other")).identity != release.identity
+    assert release_of(replace(FLAG, slos=slos("p95 < 400ms"))).identity != release.identity
+
+
+def test_stages_by_hand_never_use_up_more_than_the_promise() -> None:
+    """However many there are, their shares add up to less than 1, and the first may use half of it."""
+    shares = [terms_of(release_of(FLAG), POLICY, number=number).shares for number in range(1, 2000)]
+    assert shares[0] == (0.5,)
+    assert math.fsum(share for (share,) in shares) < 1
+
+
+def test_a_plan_has_all_its_stages_and_the_watch_that_follows() -> None:
+    """Each may be held for a week at least; SLOs that a stage leaves out are the flag's own."""
+    release = on_plan(2)
+    assert [stage.percent for stage in release.stages] == [5.0, 50.0, 95.0, 100.0]
+    assert [stage.longest_s for stage in release.stages] == [
+        LEAST_PLANNED_S,
+        15 * 86400.0,
+        LEAST_PLANNED_S,
+        LEAST_PLANNED_S,
+    ]
+    assert release.stages[2].slos == release.stages[3].slos == FLAG.slos
+    assert (release.running, release.first) == (1, 5.0)
+    assert terms_of(release, POLICY).shares == ()
+    assert terms_of(release, POLICY).tolerance == 0.2
+
+
+@pytest.mark.parametrize(
+    ("stage", "fields", "running"),
+    [
+        (0, {}, None),
+        (4, {"status": Status.PROMOTED}, 3),
+        (2, {"status": Status.ABORTED, "percent": 0.0}, None),
+        (2, {"status": Status.PAUSED}, 1),
+    ],
+)
+def test_what_runs_is_what_is_served(stage: int, fields: dict[str, object], running: int | None) -> None:
+    """Nothing before the first stage and after an abort; the watch once it is promoted."""
+    assert on_plan(stage, **fields).running == running
+
+
+def test_another_attempt_is_another_release() -> None:
+    """A rollout that is begun again gets a new promise; another stage of it does not."""
+    assert on_plan(1).identity == on_plan(2).identity
+    assert on_plan(1, attempt=2).identity != on_plan(1, attempt=1).identity
+
+
+def test_an_idle_rollout_leaves_it_to_the_percentage() -> None:
+    """A plan that nobody follows changes nothing."""
+    assert release_of(PLANNED, Rollout(flag_key="checkout")) == release_of(FLAG)
+
+
+def test_of_two_promises_of_one_measure_the_hard_one_is_judged() -> None:
+    """Also where they stand in different stages; of two hard ones the stricter; those of calls are somebody else's."""
+    release = on_plan(1)
+    assert release.stages[0].slos == slos("p95 < 500ms")
+    assert release.soft == frozenset()
+    flag = Flag(
+        "checkout",
+        slos=slos("p95 < 500ms", "p95 < 400ms", "call.p95 < 50ms", "throughput > 5/s", "throughput > 9/s"),
+        soft=slos("p95 < 300ms", "p99 < 1s"),
+    )
+    release = release_of(flag)
+    assert release.stages[0].slos == slos("p95 < 400ms", "throughput > 9/s", "p99 < 1s")
+    assert release.soft == {"p99"}
+
+
+def test_what_there_is_nothing_to_judge_of_is_not_judged() -> None:
+    """Without a promise that an arm can break, or with more limits than there is room to count."""
+    assert release_of(FLAG).is_judged
+    assert not release_of(replace(FLAG, slos=slos("throughput > 5/s", "call.p95 < 1s"))).is_judged
+    many = slos(*(f"p{number} < {number}ms" for number in range(1, 31)))
+    assert not release_of(replace(FLAG, slos=many)).is_judged
