@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
 from canary_sdk.integrations import asgi, wsgi
-from canary_sdk.integrations.routes import MOST_ROUTES, OTHER
+from canary_sdk.integrations.routes import Names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ class RouteMiddleware:
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         """Stand before `get_response`, sync or async as it is."""
         self._get_response = get_response
-        self._routes: set[str] = set()
+        self._names = Names()
         if iscoroutinefunction(get_response):
             markcoroutinefunction(self)
 
@@ -45,10 +45,4 @@ class RouteMiddleware:
             scope = getattr(request, "scope", None)
             unit = request.META.get(wsgi.ENVIRON_KEY) if scope is None else scope.get(asgi.SCOPE_KEY)
             if unit is not None:
-                unit.route = self._label(request.resolver_match.route)
-
-    def _label(self, route: str) -> str:
-        if route in self._routes or len(self._routes) < MOST_ROUTES:
-            self._routes.add(route)
-            return route
-        return OTHER
+                unit.route = self._names.label(request.resolver_match.route)

@@ -2,7 +2,7 @@
 
 There are only so many labels: past the cap every new route is "other". Where nothing is left behind, there is no label.
 Starlette and FastAPI leave the route in the ASGI scope, Litestar its template; Flask leaves its request in the WSGI
-environ. Django leaves nothing to be seen from outside: `integrations.django` tells from inside.
+environ. Django leaves nothing to be seen from outside: `integrations.django` tells from inside. gRPC has methods.
 """
 
 from __future__ import annotations
@@ -44,6 +44,24 @@ class Routes:
         label = self._find(route, traffic)
         self._labels[id(route)] = (route, label)
         return label
+
+
+class Names:
+    """Labels of those who are told by a name: the name itself, or "other" where there are too many.
+
+    Threads: any. Memory: `MOST_ROUTES` names, and one more for each thread that meets a new one in the same instant.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._known: set[str] = set()
+
+    def label(self, name: str) -> str:
+        """Return the label of what has this name."""
+        if name in self._known or len(self._known) < MOST_ROUTES:
+            self._known.add(name)
+            return name
+        return OTHER
 
 
 def asgi_route(scope: Mapping[str, Any]) -> object:

@@ -13,8 +13,9 @@ import os
 import socket
 import sys
 import threading
+from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,15 +58,40 @@ def aiohttp(app: Any, listening: socket.socket) -> None:
     run_app(app, sock=listening, handle_signals=False, print=None, loop=asyncio.new_event_loop())
 
 
+def grpc(app: Any, address: str) -> None:
+    """Serve gRPC."""
+    app.add_insecure_port(address)
+    app.start()
+
+
+def grpc_aio(app: Any, address: str) -> None:
+    """Serve gRPC on asyncio."""
+    asyncio.run(app(address))
+
+
+HTTP: Final = {"uvicorn": uvicorn, "waitress": waitress, "aiohttp": aiohttp}
+"""What serves a socket."""
+OTHERS: Final = {"grpc": grpc, "grpc_aio": grpc_aio}
+"""What wants to open the port by itself."""
+
+
 def main(example: str, server: str) -> None:
     """Serve until nobody wants it any more."""
     name, _, attribute = example.partition(":")
     module = import_module(name)
     module.canary.subscribe(Teller())
-    listening = socket.create_server(("127.0.0.1", 0))
-    print(listening.getsockname()[1], flush=True)
-    serve = {"uvicorn": uvicorn, "waitress": waitress, "aiohttp": aiohttp}[server]
-    threading.Thread(target=serve, args=(getattr(module, attribute), listening), daemon=True).start()
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    bound.bind(("127.0.0.1", 0))
+    host, port = bound.getsockname()
+    app = getattr(module, attribute)
+    if server in HTTP:
+        bound.listen()
+        serve = partial(HTTP[server], app, bound)
+    else:
+        serve = partial(OTHERS[server], app, f"{host}:{port}")  # which is kept for it, as long as nobody listens there
+    print(port, flush=True)
+    threading.Thread(target=serve, daemon=True).start()
     sys.stdin.read()
     module.canary.close()
     sys.stdout.flush()

@@ -8,9 +8,10 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
 
@@ -89,30 +90,75 @@ def test_users_are_served_and_measured(
 ) -> None:
     """Each user gets the variant of their own, each request counts on its arm, under the template of its route."""
     need(row.app.partition("_")[0], untested)
+    answers, units = served(row.app, row.server, environment, partial(get, row.path))
+    assert answers == expected
+    assert_measured(units, expected)
+    assert {(unit["route"], unit["status"]) for unit in units} == {(row.route, 200)}
+
+
+@pytest.mark.parametrize(("app", "server"), [("grpc_app:server", "grpc"), ("grpc_aio_app:serve", "grpc_aio")])
+def test_grpc(app: str, server: str, environment: dict[str, str], expected: dict[str, str], untested: Untested) -> None:
+    """Each user gets the variant of their own, each call counts on its arm, under its method."""
+    need("grpc", untested)
+    answers, units = served(app, server, environment, call)
+    assert answers == expected
+    assert_measured(units, expected)
+    assert {unit["route"] for unit in units} == {"shop.Checkout/Pay"}
+
+
+def served(
+    app: str, server: str, environment: dict[str, str], ask: Callable[[int], dict[str, str]]
+) -> tuple[dict[str, str], list[Any]]:
+    """Serve an application to somebody who asks at a port; return the answers, and the units that were counted."""
     with subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("serve.py")), row.app, row.server],
+        [sys.executable, str(Path(__file__).with_name("serve.py")), app, server],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
         assert process.stdout is not None
-        connection = http.client.HTTPConnection("127.0.0.1", int(process.stdout.readline()), timeout=60)
-        answers = {}
-        for user in USERS:
-            connection.request("GET", row.path, headers={"X-User": user})
-            response = connection.getresponse()
-            text = response.read().decode()
-            assert response.status == 200, text
-            answers[user] = next(each for each in ("new", "old") if each in text)
-        connection.close()
+        answers = ask(int(process.stdout.readline()))
         told, _ = process.communicate("")
-    assert answers == expected
-    units = [json.loads(line) for line in told.splitlines()]
+    return answers, [json.loads(line) for line in told.splitlines()]
+
+
+def get(path: str, port: int) -> dict[str, str]:
+    """Return what each user is answered over HTTP."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    answers = {}
+    for user in USERS:
+        connection.request("GET", path, headers={"X-User": user})
+        response = connection.getresponse()
+        text = response.read().decode()
+        assert response.status == 200, text
+        answers[user] = next(each for each in ("new", "old") if each in text)
+    connection.close()
+    return answers
+
+
+CALL: Final = """
+import grpc, json, sys
+with grpc.insecure_channel(f"127.0.0.1:{sys.argv[1]}") as channel:
+    pay = channel.unary_unary("/shop.Checkout/Pay")
+    ask = lambda user: pay(b"", metadata=[("x-user", user)], timeout=60, wait_for_ready=True).decode()
+    print(json.dumps({user: ask(user) for user in sys.argv[2:]}))
+"""
+"""A client in a process of its own: gRPC's threads do not go together with the forks of other tests."""
+
+
+def call(port: int) -> dict[str, str]:
+    """Return what each user is answered over gRPC."""
+    asked = [sys.executable, "-c", CALL, str(port), *USERS]
+    answers: dict[str, str] = json.loads(subprocess.run(asked, check=True, capture_output=True, text=True).stdout)
+    return answers
+
+
+def assert_measured(units: list[Any], expected: dict[str, str]) -> None:
+    """Every user's answer was counted once, on its arm."""
     assert Counter(unit["arms"]["new-checkout"] for unit in units) == Counter(
         "candidate" if each == "new" else "baseline" for each in expected.values()
     )
-    assert {(unit["route"], unit["status"]) for unit in units} == {(row.route, 200)}
 
 
 def test_the_script(environment: dict[str, str], expected: dict[str, str]) -> None:

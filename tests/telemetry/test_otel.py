@@ -227,6 +227,21 @@ def test_gauges_show_what_is_held_back(canary: Canary) -> None:
     provider.shutdown()
 
 
+def test_a_call_is_named_by_its_method(canary: Canary) -> None:
+    """What is no HTTP request has no route of HTTP."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    instrument(canary, meter_provider=provider)
+    with canary.scope("call", key="user-1") as unit:
+        assert unit is not None
+        unit.route = "shop.Checkout/Pay"
+        canary.is_enabled("checkout")
+    canary.tick()
+    (point,) = collected(reader)[names.UNIT_DURATION].data_points
+    assert (point.attributes["rpc.method"], names.ROUTE in point.attributes) == ("shop.Checkout/Pay", False)
+    provider.shutdown()
+
+
 def test_a_rollout_shows_its_stage(canary: Canary, clock: ManualClock) -> None:
     """A flag that none leads has no stage."""
     reader = InMemoryMetricReader()

@@ -11,6 +11,7 @@ They keep the temporality that the reader prefers for counters. Threads: a reade
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry.sdk.metrics.export import (
@@ -129,6 +130,13 @@ Shape = type[Explicit] | type[Base2]
 SHAPES: Final[Mapping[str, Shape]] = {"explicit": Explicit, "exponential": Base2}
 
 
+TABLES: Final = (
+    (names.REQUEST_DURATION, "Duration of HTTP server requests.", names.ROUTE),
+    (names.UNIT_DURATION, "Duration of units of work that are no HTTP request.", names.METHOD),
+)
+"""The two metrics, and which attribute says where in the application the time was spent."""
+
+
 class Joining:
     """Lets the histograms of one recorder join what readers receive."""
 
@@ -136,7 +144,7 @@ class Joining:
         """Join nobody yet."""
         self._recorder = recorder
         self._shape = shape
-        self._labels = Labels(_arm, environment)
+        self._labels = {name: Labels(partial(_arm, place), environment) for name, _, place in TABLES}
         self._clock = clock
         self._note = note
         self._joined: dict[int, MetricReader] = {}
@@ -183,14 +191,13 @@ class Joining:
         now_ns = int(self._clock.wall() * 1e9)
         period = Period(before.at_ns, now_ns)
         metrics = []
-        for name, description, table in (
-            (names.REQUEST_DURATION, "Duration of HTTP server requests.", self._recorder.requests),
-            (names.UNIT_DURATION, "Duration of units of work that are no HTTP request.", self._recorder.others),
-        ):
+        counted = (self._recorder.requests, self._recorder.others)
+        for (name, description, _), table in zip(TABLES, counted, strict=True):
+            labels = self._labels[name]
             readings = {arm: Reading(dict(series.bins), series.sum_s) for arm, series in dict(table).items()}
             if how is AggregationTemporality.DELTA:
                 readings = before.since(name, readings)
-            points = [(self._labels[arm], reading) for arm, reading in readings.items() if reading.bins]
+            points = [(labels[arm], reading) for arm, reading in readings.items() if reading.bins]
             if points:
                 metrics.append(Metric(name, description, "s", self._shape.data(points, period, how)))
         if how is AggregationTemporality.DELTA:
@@ -225,11 +232,11 @@ def _temporality(scope: ScopeMetrics) -> AggregationTemporality:
     return next((data.aggregation_temporality for data in sums), AggregationTemporality.CUMULATIVE)
 
 
-def _arm(arm: Arm) -> dict[str, str | int | bool]:
+def _arm(place: str, arm: Arm) -> dict[str, str | int | bool]:
     attributes: dict[str, str | int | bool] = {
         names.FLAG_KEY: arm.flag_key,
         names.VARIANT: arm.variant,
         names.ARM: arm.role,
     }
-    optional = {names.ROUTE: arm.route, names.STATUS_CODE: arm.status, names.ERROR_TYPE: arm.error}
+    optional = {place: arm.route, names.STATUS_CODE: arm.status, names.ERROR_TYPE: arm.error}
     return attributes | {name: value for name, value in optional.items() if value}

@@ -1,8 +1,8 @@
 """Every name that OpenTelemetry knows us by, once. The only module that names attributes, metrics and events.
 
-The names that begin with `feature_flag.`, `http.`, `error.` and `otel.` are those of the semantic conventions, version
-1.44.0: HTTP server metrics are stable there, feature flags a release candidate. Those that begin with `canary.` are
-ours.
+The names that begin with `feature_flag.`, `http.`, `rpc.`, `error.` and `otel.` are those of the semantic conventions,
+version 1.44.0: HTTP server metrics are stable there, feature flags and RPC a release candidate. Those that begin with
+`canary.` are ours.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ VARIANT: Final = "feature_flag.result.variant"
 REASON: Final = "feature_flag.result.reason"
 PROVIDER: Final = "feature_flag.provider.name"
 ROUTE: Final = "http.route"
+METHOD: Final = "rpc.method"
 STATUS_CODE: Final = "http.response.status_code"
 ERROR_TYPE: Final = "error.type"
 OVERFLOW: Final = "otel.metric.overflow"
