@@ -1,9 +1,9 @@
 """WSGI middleware: opens a unit of work for each request and stops its clock when the body is closed.
 
-A body that is complete (list or tuple), or that the server sends by itself (`wsgi.file_wrapper`), is returned as it is
-and its clock stops there. Any other body is wrapped in an object that hands out the application's own chunks, notes an
-exception on the way, and closes it exactly once. The unit stays current while such a body runs. `start_response` may
-come late, twice or never; the last status that the server took counts, and a request without one is an error.
+A body that is complete (a list, a tuple, a response of Django that does not stream), or that the server sends by itself
+(`wsgi.file_wrapper`), is returned as it is and its clock stops there. In the place of any other the server gets a
+`canary_sdk.integrations.body.Body`, and the unit stays current while that runs. `start_response` may come late, twice
+or never; the last status that the server took counts, and a request without one is an error.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
+from canary_sdk.integrations.body import body_of
 from canary_sdk.integrations.ending import UNMEASURED, abandon, is_disconnect, judged
 from canary_sdk.integrations.routes import Routes, flask_template
 from canary_sdk.runtime.scope import ABORTED, FAILED, UNDECIDED, outcome_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sized
+    from collections.abc import Callable, Iterable
     from contextvars import Token
     from typing import Any
 
@@ -105,16 +106,18 @@ class CanaryMiddleware:
             return self._returned(body, environ, unit, token)
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
             self._failures.note(("returning a body", error, UNMEASURED))
+            with suppress(Exception):
+                self.close(unit, token)
             return body
 
     def _returned(
         self, body: Iterable[bytes], environ: Environ, unit: Unit, token: Token[Unit | None]
     ) -> Iterable[bytes]:
         """Return a body that is complete, or the server's own, as it is; any other in a wrapper."""
-        if isinstance(body, (list, tuple)) or _is_file(body, environ):
+        if _is_complete(body) or _is_file(body, environ):
             self.close(unit, token)
             return body
-        return (_SizedBody if hasattr(body, "__len__") else _Body)(body, self, unit, token)
+        return body_of(body, self, unit, token)
 
     def _watched(self, environ: Environ, start_response: StartResponse, unit: Unit) -> StartResponse:
         """Wrap `start_response` to see what the server took."""
@@ -168,84 +171,12 @@ class CanaryMiddleware:
         return judged(self._is_error, self._failures, unit.status, error, outcome)
 
 
+def _is_complete(body: Iterable[bytes]) -> bool:
+    """Whether it is all there. Django's response is its own body, and says which kind it is."""
+    return isinstance(body, (list, tuple)) or getattr(body, "streaming", None) is False
+
+
 def _is_file(body: Iterable[bytes], environ: Environ) -> bool:
     """Whether the server knows a short way for this body, which it recognises by its type, or by being the file."""
     wrapper = environ.get("wsgi.file_wrapper")
     return isinstance(body, wrapper) if isinstance(wrapper, type) else wrapper is not None and hasattr(body, "read")
-
-
-class _Body:
-    """A body that is not complete yet: iterated by the server, and closed by it once.
-
-    More than one chunk makes it a stream. Where the server never closes it, the garbage collector ends the unit.
-    """
-
-    __slots__ = ("_body", "_middleware", "_token", "_unit")
-
-    def __init__(
-        self, body: Iterable[bytes], middleware: CanaryMiddleware, unit: Unit, token: Token[Unit | None]
-    ) -> None:
-        self._body = body
-        self._middleware = middleware
-        self._unit = unit
-        self._token: Token[Unit | None] | None = token
-
-    def __iter__(self) -> Iterator[bytes]:
-        unit = self._unit
-        try:
-            chunks = iter(self._body)
-            for first in chunks:
-                try:  # noqa: SIM105 - `suppress` would cost as much as all of the rest
-                    self._middleware.respond(unit)  # servers keep the headers back until now
-                except Exception:  # noqa: BLE001, S110 - it counts its own failures; this one cannot even be called
-                    pass
-                yield first
-                break
-            for second in chunks:
-                unit.streamed = True
-                yield second
-                break
-            yield from chunks
-        except Exception as error:
-            with suppress(Exception):
-                self._middleware.close(unit, None, error)
-            raise
-
-    def close(self) -> None:
-        """Close the application's body if it can be closed, then stop the clock."""
-        token, self._token = self._token, None
-        if token is None:
-            return
-        try:
-            close = getattr(self._body, "close", None)
-            if close is not None:
-                close()
-        except BaseException as error:
-            with suppress(Exception):
-                self._middleware.close(self._unit, token, error)
-            raise
-        try:  # noqa: SIM105 - as above
-            self._middleware.close(self._unit, token)
-        except Exception:  # noqa: BLE001, S110 - as above
-            pass
-
-    def __getattr__(self, name: str) -> Any:
-        """Show what the body shows, that of Django being the response itself; a protocol is the type's own."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(object.__getattribute__(self, "_body"), name)
-
-    def __del__(self) -> None:
-        """End the unit, but not in the context of whoever runs this, and leave the body to its own collection."""
-        if self._token is not None:
-            with suppress(Exception):
-                self._middleware.close(self._unit, None)
-
-
-class _SizedBody(_Body):
-    """A body that knows how many chunks it has, which servers use to tell its length."""
-
-    __slots__ = ()
-
-    def __len__(self) -> int:
-        return len(cast("Sized", self._body))

@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.test import RequestFactory
 from django.urls import include, path
 
@@ -20,6 +20,8 @@ from canary_sdk.integrations.routes import MOST_ROUTES, OTHER
 from canary_sdk.runtime.scope import Unit
 
 if TYPE_CHECKING:
+    from django.http.response import HttpResponseBase
+
     from canary_sdk import Canary
 
 
@@ -64,6 +66,32 @@ def test_wsgi(canary: Canary, url: str, text: str, status: int, route: str | Non
     (unit,) = canary.units.ring.drain(10)
     assert started[0].startswith(str(status))
     assert (unit.status, unit.route) == (status, route)
+
+
+def test_a_response_is_the_servers_own_to_read(canary: Canary) -> None:
+    """One that is complete is returned as it is, and goes out there; one that streams is still one."""
+    pages = {"plain": HttpResponse("text"), "stream": StreamingHttpResponse([b"one", b"two"])}
+    plain, stream = (
+        wsgi.CanaryMiddleware(answers(page), canary=canary)({}, lambda *_: print) for page in pages.values()
+    )
+    first, second = canary.units.ring.drain(10)
+    assert plain is pages["plain"]
+    assert (bool(first.ended), bool(second.ended)) == (True, False)
+    assert stream is not pages["stream"]
+    assert isinstance(stream, StreamingHttpResponse)
+    assert (stream.streaming, list(stream), second.streamed) == (True, [b"one", b"two"], True)
+    stream.close()
+    assert second.ended
+
+
+def answers(page: HttpResponseBase) -> Any:
+    """Build an application that answers with a page, as Django's handler does."""
+
+    def app(_environ: Any, start_response: Any) -> HttpResponseBase:
+        start_response("200 OK", [])
+        return page
+
+    return app
 
 
 @pytest.mark.parametrize(
