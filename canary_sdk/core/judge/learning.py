@@ -181,8 +181,7 @@ def _over(sides: Iterable[tuple[tuple[int, ...], ...]]) -> Pair:
 
 
 def _is_worse(mine: Pair, other: Pair) -> bool:
-    usual = (other.bad + 0.5) / (other.total + 1)
-    return mine.bad > _MUCH * usual * mine.total and _is_beyond_chance(mine, other)
+    return mine.bad > _MUCH * _usual(other) * mine.total and _is_beyond_chance(mine, other)
 
 
 def granted(future: Pair, rest: Pair) -> Grant:
@@ -194,5 +193,9 @@ def granted(future: Pair, rest: Pair) -> Grant:
 
 
 def _is_beyond_chance(future: Pair, rest: Pair) -> bool:
-    usual = (rest.bad + 0.5) / (rest.total + 1)
-    return future.bad - 2 * math.sqrt(future.bad) > usual * future.total
+    return future.bad - 2 * math.sqrt(future.bad) > _usual(rest) * future.total
+
+
+def _usual(rest: Pair) -> float:
+    """Return about how often others are bad; half a one, where nobody was."""
+    return (rest.bad + 0.5) / (rest.total + 1)

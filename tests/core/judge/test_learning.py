@@ -126,6 +126,11 @@ def test_who_is_first_and_unlike_the_rest_is_told_of() -> None:
     assert unlike(learning, Pair(30, 1_000), usual) == ("errors: 3 % of their requests are bad, 1 % of the others'",)
     for future in (Pair(12, 1_000), Pair(2, 100), Pair(0, 1_000), Pair(0, 0)):
         assert unlike(learning, future, usual) == ()
+    few = Pair(0, 9)  # of nine none was bad, so that it is about one in twenty
+    exact = {(12, 100): True, (12, 104): False, (100, 1_300): True, (100, 1_400): False}
+    for (bad, total), is_told in exact.items():
+        assert bool(unlike(learning, Pair(bad, total), few)) is is_told
+    assert unlike(learning, Pair(75, 200), Pair(0, 1)) == ()  # by exactly half as much again
     over = Block(one=((700, 300),), other=((9_500, 500),))
     (told,) = unlike(replace(learning, blocks=({"p95": over, "shape": over},)), usual, usual)
     assert told.startswith("p95: 30 %")
