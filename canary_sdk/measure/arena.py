@@ -28,10 +28,10 @@ from canary_sdk.clock import SYSTEM_CLOCK
 from canary_sdk.measure import layout, mapping
 from canary_sdk.measure.arm import Arm
 from canary_sdk.measure.counters import CELLS, WRITES, Counters, nanoseconds
-from canary_sdk.measure.layout import ARM, BLOCK, COUNTS, TERMS, TRIAL, WORD, cell_of, size_of
+from canary_sdk.measure.layout import ARM, SEEN, TERMS, TRIAL, WORD, cell_of, size_of
 from canary_sdk.measure.lease import Lease
 from canary_sdk.measure.segment import Segment, claim, is_forgotten, owners, owners_ever
-from canary_sdk.measure.trial import FIRST_WORDS, Trial
+from canary_sdk.measure.trial import Trial
 
 if TYPE_CHECKING:
     import mmap
@@ -68,13 +68,14 @@ class _Counters(NamedTuple):
 
 _OF_ARMS: Final = _Counters(layout.BLOCKS, layout.TOUCHED)
 _OF_TRIALS: Final = _Counters(layout.TRIAL_COUNTS, layout.COUNTING)
+_OF_LEARNING: Final = _Counters(layout.TRIAL_LEARNT, layout.LEARNING)
 
 
 class Arena:
     """The counters and guard bytes of one store and environment on this host.
 
-    Memory: of the file 0.6 MB, 8.25 KiB an arm and process that counts, and for each flag on trial 264 KiB and 72 KiB
-    a process; the rest of its 1.7 GB is a hole.
+    Memory: of the file 0.6 MB, 8.25 KiB an arm and process that counts, and for each flag on trial 24 KiB and 6.1 KiB a
+    process, or 40 KiB before a release; the rest of its 1.4 GB is a hole.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -136,7 +137,7 @@ class Arena:
         The same object as before if nothing has changed. Cost: a slice for an arm that nobody has touched, a word a
         touched segment for an idle one, else O(cells) a touched segment.
         """
-        views = self._views(arm)
+        views = self._views(_OF_ARMS, arm.index, arm.private)
         state = (*arm.limits_ns, *(view[WRITES] for view in views))
         if state != arm.last_read[0]:
             arm.last_read = (state, Counters(_added(views, CELLS), arm.limits_ns))
@@ -168,15 +169,13 @@ class Arena:
                 self.refused["trials"] += 1
         return trial
 
-    def read_trial(self, trial: Trial, *, whole: bool = False) -> tuple[int, ...]:
-        """Add up what all processes have counted in a trial; with `whole`, what only a learner asks for as well.
+    def read_trial(self, trial: Trial) -> tuple[int, ...]:
+        """Add up what all processes have counted in a trial. Cost: 784 words a touched segment."""
+        return _added(self._views(_OF_TRIALS, trial.number, trial.private), _OF_TRIALS.words)
 
-        Cost: 777 words a touched segment, or 9,176.
-        """
-        views = [] if trial.private is None else [trial.private]
-        if trial.number is not None:
-            views += self._touched(_OF_TRIALS, trial.number)
-        return _added(views, size_of(COUNTS) // WORD if whole else FIRST_WORDS)
+    def read_learnt(self, trial: Trial) -> tuple[int, ...]:
+        """Add up what all processes have learnt before a release. Cost: 4,296 words a touched segment."""
+        return _added(self._views(_OF_LEARNING, trial.number, trial.private), _OF_LEARNING.words)
 
     def heartbeat(self) -> bool:
         """Give a sign of life. False: the file is gone or damaged, or this is a fork; better open a new arena then.
@@ -226,24 +225,25 @@ class Arena:
             self.lease.remove()
 
     def _block(self, arm: Arm) -> memoryview:
-        """Return the block in which this process counts an arm, ready to be touched."""
-        try:
-            return self._shared(_OF_ARMS, arm.index)
-        except OSError:
-            if self._fd is not None:
-                self.refused["blocks"] += 1
-        arm.private = arm.private or memoryview(bytearray(size_of(BLOCK))).cast("Q")
-        return arm.private
+        """Return the block in which this process counts an arm."""
+        return self._own(_OF_ARMS, arm.index, arm.private)
 
     def _counts(self, trial: Trial) -> memoryview:
-        """Return the record in which this process counts for a trial, ready to be touched."""
+        """Return the record in which this process counts for a trial."""
+        return self._own(_OF_TRIALS, trial.number, trial.private)
+
+    def _learnt(self, trial: Trial) -> memoryview:
+        """Return the record in which this process counts before a release."""
+        return self._own(_OF_LEARNING, trial.number, trial.private)
+
+    def _own(self, kind: _Counters, number: int | None, private: dict[str, memoryview]) -> memoryview:
+        """Return this process's record of that number, ready to be touched: in `private` if it cannot be shared."""
         try:
-            return self._shared(_OF_TRIALS, trial.number)
+            return self._shared(kind, number)
         except OSError:
             if self._fd is not None:
-                self.refused["counts"] += 1
-        trial.private = trial.private or memoryview(bytearray(size_of(COUNTS))).cast("Q")
-        return trial.private
+                self.refused[kind.part.name] += 1
+        return private.setdefault(kind.part.name, memoryview(bytearray(kind.part.size)).cast("Q"))
 
     def _opened_trial(self, flag_key: str) -> Trial | None:
         """Enter a trial, its room allocated before anybody finds it. Raises: OSError, when there is no room."""
@@ -254,11 +254,11 @@ class Arena:
             return None
         head = self._words[_TRIALS + number * _TRIAL_WORDS : _TRIALS + (number + 1) * _TRIAL_WORDS]
         if self._fd is None:
-            terms, seen = memoryview(bytearray(size_of(TERMS))), memoryview(bytearray(layout.TRIAL_SEEN.size))
-            trial = Trial(flag_key, None, (head, terms, seen), self._counts)
+            terms, seen = (memoryview(bytearray(size_of(record))) for record in (TERMS, SEEN))
+            trial = Trial(flag_key, None, (head, terms, seen), self._counts, self._learnt)
         else:
             terms, seen = (self._backed(part, number) for part in (layout.TRIAL_TERMS, layout.TRIAL_SEEN))
-            trial = Trial(flag_key, number, (head, terms, seen), self._counts)
+            trial = Trial(flag_key, number, (head, terms, seen), self._counts, self._learnt)
         head[0] = digest
         return self._trials.setdefault(flag_key, trial)
 
@@ -343,10 +343,11 @@ class Arena:
                 self.refused["limits"] += 1
         return tuple(cells)
 
-    def _views(self, arm: Arm) -> list[memoryview]:
-        """Return all blocks of an arm that may be touched: in the file, and the private one of this process."""
-        views = [] if arm.private is None else [arm.private]
-        return views if arm.index is None else views + self._touched(_OF_ARMS, arm.index)
+    def _views(self, kind: _Counters, number: int | None, private: dict[str, memoryview]) -> list[memoryview]:
+        """Return all records of this number that may be touched: the private one of this process, and in the file."""
+        own = private.get(kind.part.name)
+        views = [] if own is None else [own]
+        return views if number is None else views + self._touched(kind, number)
 
     def _touched(self, kind: _Counters, number: int) -> list[memoryview]:
         """Return all records of this number in the file that may be touched."""

@@ -46,7 +46,7 @@ class Arm:
         """Stand for the record `index` of the directory; None if it has no room for this arm."""
         self.name = name
         self.index = index
-        self.private: memoryview | None = None
+        self.private: dict[str, memoryview] = {}
         self.last_read: tuple[tuple[int, ...], Counters] = ((), Counters())
         self._open_block = open_block
         self._words: memoryview | None = None

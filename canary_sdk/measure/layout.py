@@ -2,8 +2,8 @@
 
 All words are unsigned 64-bit integers in the order of the machine that wrote them, at addresses that divide by eight.
 The file is made of the parts of `PARTS`, in this order, each beginning at a multiple of 4,096 bytes; a part is an array
-of equal records. `HEADER`, `ARM`, `SEGMENT`, `BLOCK`, `TRIAL`, `TERMS` and `COUNTS` name the words of a record, in
-order. `docs/arena.md` shows the same table with its offsets, and a test holds the two together.
+of equal records. `HEADER`, `ARM`, `SEGMENT`, `BLOCK`, `TRIAL`, `TERMS`, `SEEN`, `COUNTS` and `LEARNT` name the words of
+a record, in order. `docs/arena.md` shows the same table with its offsets, and a test holds the two together.
 
 The order of a block is a promise. Whoever counts a request stores from the end of the block to its beginning: first
 `requests`, then `over`, then its bin, then `errors`, sums, `aborted`, and `writes` last. Whoever reads goes from the
@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 from canary_sdk.core.judge.strata import MICRO_BANDS, STRATA
 from canary_sdk.measure.sketch import BINS
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 MAGIC: Final = int.from_bytes(b"canaries", "little")
 WORD: Final = 8
 PAGE: Final = 4_096
@@ -38,8 +38,8 @@ LIMITS: Final = 16
 NAME_BYTES: Final = 112
 TRIALS: Final = 64
 """Flags that can be on trial at the same time."""
-SEEN: Final = 65_536
-"""Places in which it is noted when a user was seen last; users that share one count as one."""
+PLACES: Final = 65_536
+"""Places in which it is noted whether a user was seen; users that share one count as one."""
 CELLS: Final = 32
 """Latency cells that a stratum can have; it has one edge less."""
 SIDES: Final = 3
@@ -98,19 +98,22 @@ TRIAL: Final = (
     Field("hash", 1, "hash of the flag key; 0: the record is free; written last"),
     Field("version", 1, "how often its terms have changed, times two; odd while they are being changed"),
     Field("batch", 1, "the number of the batch that is being counted"),
-    Field("stage", 1, "the number of the first batch of the stage: who was seen before it is new"),
     Field("began_ns", 1, "what began before this is not counted, monotonic clock, nanoseconds"),
     Field("mode", 1, "0: nothing is counted, 1: before a release, 2: a release"),
     Field("seed", 1, "the flag's hash seed"),
     Field("first", 1, "before a release: buckets below this are the future candidates"),
     Field("pseudo", 1, "in a release: places below this play the candidate on the baseline"),
     Field("middle", 1, "the stratum of whom nothing is known"),
-    Field("spare", 6, "zero"),
+    Field("spare", 7, "zero"),
 )
 TERMS: Final = (
     Field("candidate", STRATA * CELLS, "edges of the candidate's cells in nanoseconds, a stratum after the other"),
     Field("baseline", STRATA * CELLS, "the same of the baseline's; 0 after the last of a stratum"),
     Field("strata", MICRO_BANDS // WORD, "a byte a micro-band: its stratum"),
+)
+SEEN: Final = (
+    Field("batch", PLACES // 64, "a bit a place, the lowest of a byte first: a user of it was counted in this batch"),
+    Field("stage", PLACES // 64, "the same: a user of it was seen in this stage"),
 )
 COUNTS: Final = (
     Field("writes", 1, "how often the block has changed"),
@@ -119,11 +122,14 @@ COUNTS: Final = (
     Field("units", SIDES, "units that have ended, by side"),
     Field("spare", 7, "zero"),
     Field("cells", SIDES * STRATA * CELLS, "units by side, stratum and latency, or age"),
-    Field("band_errors", BANDS, "before a release: units that failed, by band of buckets"),
-    Field("band_units", BANDS, "before a release: units that have ended, by band of buckets"),
-    Field("past_sums", MICRO_BANDS, "before a release: sum of the sketch's bins, by micro-band"),
-    Field("past_counts", MICRO_BANDS, "before a release: units, by micro-band"),
 )
+LEARNT: Final = (
+    Field("band_errors", BANDS, "units that failed, by band of buckets"),
+    Field("band_units", BANDS, "units that have ended, by band of buckets"),
+    Field("pasts", MICRO_BANDS, "by micro-band: units in the upper 27 bits, the sum of their bins in the others"),
+)
+PAST_BITS: Final = 37
+"""Of the sum: as many units as 27 bits can tell, each in a bin below 1,024, add up to no more."""
 
 
 class Part(NamedTuple):
@@ -170,10 +176,12 @@ PARTS: Final = _one_after_another(
     Part("segments", size_of(SEGMENT), SEGMENTS, "who counts in a segment"),
     Part("trials", size_of(TRIAL), TRIALS, "the flags on trial"),
     Part("counting", SEGMENTS, TRIALS, "a byte a segment: not 0 means that this segment's counts are really there"),
+    Part("learning", SEGMENTS, TRIALS, "a byte a segment: not 0 means that what it learns is really there"),
     Part("blocks", size_of(BLOCK), SEGMENTS * ARMS, "counters: all arms of the first segment, then of the next one"),
     Part("terms", size_of(TERMS), TRIALS, "by what the units of a trial are counted"),
-    Part("seen", 4 * SEEN, TRIALS, "32 bits a place: the batch in which a user of it was last seen"),
+    Part("seen", size_of(SEEN), TRIALS, "who was seen in a trial"),
     Part("counts", size_of(COUNTS), SEGMENTS * TRIALS, "counters of trials, in the order of the blocks"),
+    Part("learnt", size_of(LEARNT), SEGMENTS * TRIALS, "what is counted before a release, in the same order"),
 )
 (
     HEAD,
@@ -184,14 +192,16 @@ PARTS: Final = _one_after_another(
     SEGMENT_TABLE,
     TRIAL_DIRECTORY,
     COUNTING,
+    LEARNING,
     BLOCKS,
     TRIAL_TERMS,
     TRIAL_SEEN,
     TRIAL_COUNTS,
+    TRIAL_LEARNT,
 ) = PARTS
 FRONT_BYTES: Final = BLOCKS.offset
 """Everything before the blocks: really allocated when the file is made, and all there is of a private mapping."""
-FILE_BYTES: Final = TRIAL_COUNTS.end
+FILE_BYTES: Final = TRIAL_LEARNT.end
 
 
 def header(created_ns: int) -> bytes:

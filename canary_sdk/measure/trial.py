@@ -4,10 +4,10 @@ Whoever judges publishes the terms: edges, strata, since when. Whoever counts lo
 counts must keep, so that the judge may rest on them, is told in `core.judge.batch`.
 
 Two things are needed of a user, and both are found by one hash of the targeting key that has nothing to do with the
-flag's own: the micro-band, which says the stratum, and one of 65,536 places, in which the number of the batch stands in
-which a user of it was last seen. It is this batch: the user has been counted. It is older than the stage: the user is
-new. All processes of the host share the places, so a user counts once, whoever serves the requests. Users who share a
-place are taken for one, on both arms alike. No key is kept.
+flag's own: the micro-band, which says the stratum, and one of 65,536 places, of which two bits tell whether a user was
+counted in this batch, and seen in this stage. All processes of the host share the places, so a user counts once,
+whoever serves the requests; two that write the same eight places in the same moment may lose a bit, and then count a
+user twice. Users who share a place are taken for one, on both arms alike. No key is kept.
 
 Threads: the ticker's only.
 """
@@ -28,7 +28,19 @@ from canary_sdk.core.flags.bucketing import BUCKETS, bucket_of
 from canary_sdk.core.judge.evalues import Pair
 from canary_sdk.core.judge.strata import MICRO_BANDS, SEED, STRATA, Pasts
 from canary_sdk.measure.counters import nanoseconds
-from canary_sdk.measure.layout import BANDS, CELLS, COUNTS, SEEN, SIDES, TERMS, TRIAL, WORD, cell_of
+from canary_sdk.measure.layout import (
+    BANDS,
+    CELLS,
+    COUNTS,
+    LEARNT,
+    PAST_BITS,
+    PLACES,
+    SIDES,
+    TERMS,
+    TRIAL,
+    WORD,
+    cell_of,
+)
 from canary_sdk.measure.sketch import log_of
 
 if TYPE_CHECKING:
@@ -38,7 +50,6 @@ if TYPE_CHECKING:
 
 VERSION: Final = cell_of(TRIAL, "version")
 BATCH: Final = cell_of(TRIAL, "batch")
-STAGE: Final = cell_of(TRIAL, "stage")
 BEGAN_NS: Final = cell_of(TRIAL, "began_ns")
 MODE: Final = cell_of(TRIAL, "mode")
 FLAG_SEED: Final = cell_of(TRIAL, "seed")
@@ -51,20 +62,21 @@ NEWCOMERS: Final = cell_of(COUNTS, "newcomers")
 ERRORS: Final = cell_of(COUNTS, "errors")
 UNITS: Final = cell_of(COUNTS, "units")
 LATENCY: Final = cell_of(COUNTS, "cells")
-BAND_ERRORS: Final = cell_of(COUNTS, "band_errors")
-BAND_UNITS: Final = cell_of(COUNTS, "band_units")
-PAST_SUMS: Final = cell_of(COUNTS, "past_sums")
-PAST_COUNTS: Final = cell_of(COUNTS, "past_counts")
-FIRST_WORDS: Final = BAND_ERRORS
-"""Words of the counts that the judge reads of every batch; the rest is for learning."""
+
+BAND_ERRORS: Final = cell_of(LEARNT, "band_errors")
+BAND_UNITS: Final = cell_of(LEARNT, "band_units")
+PASTS: Final = cell_of(LEARNT, "pasts")
 
 CANDIDATE: Final = 0
 BASELINE: Final = 1
 PSEUDO_CANDIDATE: Final = 2
 
 _MAP_AT: Final = cell_of(TERMS, "strata") * WORD
-_SLOT_BITS: Final = 16
-assert 1 << _SLOT_BITS == SEEN
+_PLACE_BITS: Final = 16
+assert 1 << _PLACE_BITS == PLACES
+_SEEN_BYTES: Final = PLACES // 8
+_NOBODY_SEEN: Final = bytes(_SEEN_BYTES)
+_ONE_UNIT: Final = 1 << PAST_BITS
 
 
 class Mode(IntEnum):
@@ -105,22 +117,23 @@ class Published:
 class Trial:
     """One flag's trial, as this process counts it. Made by `Arena.trial`.
 
-    `number` is its record in the arena, `private` its counts where no shared ones could be had.
+    `number` is its record in the arena, `private` its counts, and what it learnt, where no shared ones could be had.
     """
 
     __slots__ = (
-        "_batch",
         "_began_s",
         "_first",
         "_head",
+        "_in_batch",
+        "_in_stage",
+        "_learnt",
         "_middle",
         "_mode",
         "_open_counts",
+        "_open_learnt",
         "_pseudo",
         "_rows",
         "_seed",
-        "_seen",
-        "_stage",
         "_strata",
         "_terms",
         "_version",
@@ -136,15 +149,17 @@ class Trial:
         number: int | None,
         memory: tuple[memoryview, memoryview, memoryview],
         open_counts: Callable[[Trial], memoryview],
+        open_learnt: Callable[[Trial], memoryview],
     ) -> None:
         """Stand for one record: its head, its terms and the places of users, in `memory`."""
         self.flag_key = flag_key
         self.number = number
-        self.private: memoryview | None = None
+        self.private: dict[str, memoryview] = {}
         self._head, self._terms, seen = memory
-        self._seen = seen.cast("I")
-        self._open_counts = open_counts
+        self._in_batch, self._in_stage = seen[:_SEEN_BYTES], seen[_SEEN_BYTES:]
+        self._open_counts, self._open_learnt = open_counts, open_learnt
         self._words: memoryview | None = None
+        self._learnt: memoryview | None = None
         self._version = -1
         self._mode = Mode.IDLE
         self.refresh()
@@ -157,8 +172,9 @@ class Trial:
         return int(self._head[BATCH])
 
     def next_batch(self) -> None:
-        """Let a batch begin. Read afterwards: what is still counted under the old number belongs to the next one."""
+        """Let a batch begin, in which nobody was seen yet. Read afterwards: what is still counted belongs to it."""
         self._head[BATCH] += 1
+        self._in_batch[:] = _NOBODY_SEEN
 
     def publish(self, terms: Published, *, is_new_stage: bool) -> None:
         """Change by what is counted; a new stage forgets who was seen.
@@ -170,23 +186,21 @@ class Trial:
         head[MODE] = terms.mode
         head[BEGAN_NS] = max(0, int(terms.began_s * 1e9))
         head[FLAG_SEED], head[MIDDLE] = terms.seed, terms.middle
-        head[FIRST], head[PSEUDO] = round(terms.first * BUCKETS), round(terms.pseudo * SEEN)
+        head[FIRST], head[PSEUDO] = round(terms.first * BUCKETS), round(terms.pseudo * PLACES)
         sides = array("Q", _cells_of(terms.candidate) + _cells_of(terms.baseline))
         self._terms[: len(sides) * WORD] = memoryview(sides).cast("B")
         self._terms[_MAP_AT : _MAP_AT + MICRO_BANDS] = terms.strata
-        head[BATCH] += 1
+        self.next_batch()
         if is_new_stage:
-            head[STAGE] = head[BATCH]
+            self._in_stage[:] = _NOBODY_SEEN
         head[VERSION] += 1
         self.refresh()
 
     # --- who counts --------------------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Look at what is published. Cost: two reads, unless it has changed."""
-        head = self._head
-        self._batch = head[BATCH]
-        version = head[VERSION]
+        """Look at what is published. Cost: a read, unless it has changed."""
+        version = self._head[VERSION]
         if version != self._version and version % 2 == 0:
             self._load(version)
 
@@ -219,7 +233,7 @@ class Trial:
         if error:
             words[ERRORS + side] += 1
         if key and self._mode is Mode.LEARNING:
-            self._learn(words, key, digest % MICRO_BANDS, index, error)
+            self._learn(key, digest % MICRO_BANDS, index, error)
         words[WRITES] += 1
 
     def overdue(self, key: str | None, started: float, age_s: float, *, is_candidate: bool) -> bool:
@@ -240,7 +254,7 @@ class Trial:
 
     def let_go(self) -> None:
         """Forget where to count: the next unit asks the arena."""
-        self._words = None
+        self._words = self._learnt = None
 
     def _side(self, key: str | None, digest: int, is_candidate: bool) -> int:
         """Return whose unit it is: before a release, that of who will be."""
@@ -250,40 +264,43 @@ class Trial:
             return BASELINE
         if self._mode is Mode.LEARNING:
             return CANDIDATE if bucket_of(key, self._seed) < self._first else BASELINE
-        return PSEUDO_CANDIDATE if digest >> _SLOT_BITS < self._pseudo else BASELINE
+        return PSEUDO_CANDIDATE if digest >> _PLACE_BITS < self._pseudo else BASELINE
 
     def _is_first(self, words: memoryview, key: str | None, digest: int, is_candidate: bool) -> bool:
         """Tell whether it is this user's first unit in the batch, and count who is new; without a key, each is."""
         if not key:
             words[NEWCOMERS if is_candidate else NEWCOMERS + 1] += 1
             return True
-        slot = digest >> _SLOT_BITS
-        last = self._seen[slot]
-        if last == self._batch:
+        place = digest >> _PLACE_BITS
+        at, bit = place >> 3, 1 << (place & 7)
+        seen = self._in_batch[at]
+        if seen & bit:
             return False
-        self._seen[slot] = self._batch
-        if last < self._stage:
+        self._in_batch[at] = seen | bit
+        seen = self._in_stage[at]
+        if not seen & bit:
+            self._in_stage[at] = seen | bit
             words[NEWCOMERS if is_candidate else NEWCOMERS + 1] += 1
         return True
 
-    def _learn(self, words: memoryview, key: str, band: int, index: int, error: bool) -> None:
-        words[PAST_COUNTS + band] += 1
-        words[PAST_SUMS + band] += index
+    def _learn(self, key: str, band: int, index: int, error: bool) -> None:
+        learnt = self._learnt or self._open_for_learning()
+        learnt[PASTS + band] += _ONE_UNIT + index
         percent = bucket_of(key, self._seed) * BANDS // BUCKETS
-        words[BAND_UNITS + percent] += 1
+        learnt[BAND_UNITS + percent] += 1
         if error:
-            words[BAND_ERRORS + percent] += 1
+            learnt[BAND_ERRORS + percent] += 1
 
     def _load(self, version: int) -> None:
         """Take over what is published, unless it is changed meanwhile."""
         head = self._head
         sides = self._terms[:_MAP_AT].cast("Q").tolist()
         strata = bytes(self._terms[_MAP_AT : _MAP_AT + MICRO_BANDS])
-        stage, mode, began_s = head[STAGE], Mode(head[MODE]), head[BEGAN_NS] / 1e9
+        mode, began_s = Mode(head[MODE]), head[BEGAN_NS] / 1e9
         seed, first, pseudo, middle = head[FLAG_SEED], head[FIRST], head[PSEUDO], head[MIDDLE]
         if head[VERSION] != version:
             return
-        self._version, self._stage, self._mode, self._began_s = version, stage, mode, began_s
+        self._version, self._mode, self._began_s = version, mode, began_s
         self._seed, self._first, self._pseudo, self._middle, self._strata = seed, first, pseudo, middle, strata
         candidate, baseline = (_edges_of(sides[side * STRATA * CELLS :]) for side in (0, 1))
         self._rows = tuple(
@@ -295,9 +312,13 @@ class Trial:
         self._words = self._open_counts(self)
         return self._words
 
+    def _open_for_learning(self) -> memoryview:
+        self._learnt = self._open_learnt(self)
+        return self._learnt
+
     def __repr__(self) -> str:
         kept = "private" if self.private else "shared" if self._words else "untouched"
-        return f"<Trial {self.flag_key}, {kept}, {self._mode.name}, batch {self._batch}>"
+        return f"<Trial {self.flag_key}, {kept}, {self._mode.name}, batch {self.batch}>"
 
 
 def cells_of(words: tuple[int, ...], side: int, widths: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
@@ -307,19 +328,16 @@ def cells_of(words: tuple[int, ...], side: int, widths: tuple[int, ...]) -> tupl
 
 
 def pasts_of(words: tuple[int, ...]) -> Pasts:
-    """Return what was learnt of every micro-band, from the whole record."""
-    pasts = Pasts()
-    pasts.counts = array("d", words[PAST_COUNTS : PAST_COUNTS + MICRO_BANDS])
-    sums = words[PAST_SUMS : PAST_SUMS + MICRO_BANDS]
-    pasts.sums = array(
-        "d",
-        (count * log_of(0) + bins * (log_of(1) - log_of(0)) for count, bins in zip(pasts.counts, sums, strict=True)),
-    )
+    """Return of every micro-band what was learnt."""
+    pasts, lowest, step = Pasts(), log_of(0), log_of(1) - log_of(0)
+    learnt = [divmod(past, _ONE_UNIT) for past in words[PASTS : PASTS + MICRO_BANDS]]
+    pasts.counts = array("d", (units for units, _ in learnt))
+    pasts.sums = array("d", (units * lowest + bins * step for units, bins in learnt))
     return pasts
 
 
 def bands_of(words: tuple[int, ...]) -> tuple[int, ...]:
-    """Return, from the whole record, errors before the release by percent of the buckets, and then units."""
+    """Return, of what was learnt, errors by percent of the buckets, and then units."""
     return words[BAND_ERRORS : BAND_ERRORS + BANDS] + words[BAND_UNITS : BAND_UNITS + BANDS]
 
 

@@ -201,7 +201,7 @@ class Hearing:
         if before is not None and before[0].identity != release.identity:
             self._close()
         if before is not None and before[0].seed != release.seed:
-            self._bands_from = bands_of(arena.read_trial(self.trial, whole=True))
+            self._bands_from = bands_of(arena.read_learnt(self.trial))
             self._learning, self._unlike = replace(self._learning, blocks=()), ()
         if self._learning.case.terms.limits_s != terms.limits_s:
             self._learning = begin(terms, self._learning.strata, self._learning.noise)
@@ -244,7 +244,7 @@ class Hearing:
 
     def _bands_now(self, arena: Arena) -> tuple[int, ...]:
         """Return how users failed while everybody was on the baseline, since it was settled who will be the first."""
-        found = bands_of(arena.read_trial(self.trial, whole=True))
+        found = bands_of(arena.read_learnt(self.trial))
         since = tuple(map(sub, found, self._bands_from))
         return found if min(since, default=-1) < 0 else since  # in a new arena the counters began anew
 
@@ -313,7 +313,7 @@ class Hearing:
     def _learn(self, batch: Batch, arena: Arena, now: float) -> None:
         before, after = self._learning, take(self._learning, batch)
         if after.can_be_sorted:
-            pasts = pasts_of(arena.read_trial(self.trial, whole=True))
+            pasts = pasts_of(arena.read_learnt(self.trial))
             after = sort(after, strata_map(pasts))
         self._learning = after
         if len(after.blocks) >= FEWEST and after.blocks is not before.blocks and self.release.is_ours:

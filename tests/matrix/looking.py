@@ -11,7 +11,7 @@ from canary_sdk import connect
 from canary_sdk.clock import SYSTEM_CLOCK
 from canary_sdk.core.breaker import State
 from canary_sdk.measure import segment
-from canary_sdk.measure.arena import Arena
+from canary_sdk.measure.arena import _OF_ARMS, Arena
 from canary_sdk.measure.mapping import default_path
 from canary_sdk.measure.segment import PID
 from canary_sdk.ports import Action
@@ -67,7 +67,7 @@ class Onlooker:
     @property
     def counting(self) -> int:
         """In how many segments something was counted."""
-        return max(len(self.arena._views(arm)) for arm in self.arms)
+        return max(len(self.arena._views(_OF_ARMS, arm.index, arm.private)) for arm in self.arms)
 
     @property
     def is_off(self) -> bool:

@@ -619,7 +619,7 @@ def test_a_process_without_a_segment_counts_in_private(path: Path) -> None:
         count(process.arm("a"), 0.1)
     last = arenas[-1]
     assert last.refused == {"blocks": 1}
-    assert last.arm("a").private is not None
+    assert last.arm("a").private
     assert last.read(last.arm("a")).requests == layout.SEGMENTS + 1
     assert arenas[0].read(arenas[0].arm("a")).requests == layout.SEGMENTS
     assert not last.private_reason
@@ -706,7 +706,7 @@ def test_a_full_file_system_kills_nobody(tmp_path: Path) -> None:
         arms = [arena.arm(f"arm {number}") for number in range(20)]
         for arm in arms:
             count(arm, 0.1)
-        kept = [arm.private is None for arm in arms]
+        kept = [not arm.private for arm in arms]
         assert kept == sorted(kept, reverse=True)
         assert 2 <= sum(kept) < 10
         assert arena.refused == {"blocks": 20 - sum(kept)}

@@ -13,7 +13,9 @@ from canary_sdk.measure.layout import (
     BLOCK,
     COUNTS,
     HEADER,
+    LEARNT,
     PARTS,
+    SEEN,
     SEGMENT,
     TERMS,
     TRIAL,
@@ -30,7 +32,9 @@ RECORDS = {
     "Block": BLOCK,
     "Trial": TRIAL,
     "Terms": TERMS,
+    "Seen": SEEN,
     "Counts": COUNTS,
+    "Learnt": LEARNT,
 }
 
 
@@ -87,7 +91,7 @@ def test_parts_do_not_overlap_and_begin_at_pages() -> None:
 
 def test_records_fill_whole_cache_lines() -> None:
     """No two segments, arms or blocks share a line of 64 bytes, so that their writers do not disturb one another."""
-    assert [size_of(record) % 64 for record in (ARM, SEGMENT, BLOCK, TRIAL, TERMS, COUNTS)] == [0] * 6
+    assert [size_of(record) % 64 for record in (ARM, SEGMENT, BLOCK, TRIAL, TERMS, SEEN, COUNTS, LEARNT)] == [0] * 8
 
 
 def test_a_block_is_read_in_the_opposite_order_of_its_stores() -> None:

@@ -207,7 +207,7 @@ def test_the_file_is_named_after_what_it_serves(monkeypatch: pytest.MonkeyPatch)
     assert name == default_path("postgresql://you:other@db/canary", "production")
     assert name != default_path("postgresql://me:secret@db/canary", "staging")
     assert name != default_path("postgresql://me:secret@db2/canary", "production")
-    assert name == "/somewhere/canary-1000-a38dcf765dcfd051.arena"
+    assert name == "/somewhere/canary-1000-08482fbab4963dad.arena"
 
 
 def test_the_directory_is_shared_memory_or_the_one_for_temporary_files(

@@ -13,7 +13,7 @@ from canary_sdk.core.flags.bucketing import BUCKETS, bucket_of
 from canary_sdk.core.judge.strata import MICRO_BANDS, STRATA, micro_band
 from canary_sdk.measure import layout
 from canary_sdk.measure.arena import Arena
-from canary_sdk.measure.layout import BANDS
+from canary_sdk.measure.layout import BANDS, PAST_BITS
 from canary_sdk.measure.sketch import bin_of
 from canary_sdk.measure.trial import (
     BAND_ERRORS,
@@ -21,10 +21,8 @@ from canary_sdk.measure.trial import (
     BASELINE,
     CANDIDATE,
     ERRORS,
-    FIRST_WORDS,
     NEWCOMERS,
-    PAST_COUNTS,
-    PAST_SUMS,
+    PASTS,
     PSEUDO_CANDIDATE,
     UNITS,
     VERSION,
@@ -78,7 +76,6 @@ def test_each_side_is_counted_by_its_own_edges(arena: Arena) -> None:
         end(trial, f"b{number}", seconds)
         end(trial, f"c{number}", seconds, on=True, error=seconds == 9.0)
     words = arena.read_trial(trial)
-    assert len(words) == FIRST_WORDS
     assert cells_of(words, BASELINE, WIDTHS) == ((1, 2, 2),)
     assert cells_of(words, CANDIDATE, WIDTHS) == ((2, 2, 1),)
     assert (words[UNITS + BASELINE], words[ERRORS + BASELINE]) == (5, 0)
@@ -144,7 +141,7 @@ def test_what_began_before_the_stage_is_left_out(arena: Arena) -> None:
     trial.publish(replace(TERMS, mode=Mode.IDLE), is_new_stage=False)
     end(trial, "user-1", 0.2)
     assert not trial.overdue("user-1", 100.0, 60.0, is_candidate=True)
-    assert not any(arena.read_trial(trial, whole=True))
+    assert not any(arena.read_trial(trial) + arena.read_learnt(trial))
 
 
 def test_a_user_is_counted_in_the_stratum_of_the_map(arena: Arena) -> None:
@@ -179,18 +176,17 @@ def test_before_a_release_the_future_arms_and_the_past_are_learnt(arena: Arena) 
     keys = [f"user-{number}" for number in range(200)]
     for key in keys:
         end(trial, key, 0.2, error=key == "user-7")
-    words = arena.read_trial(trial, whole=True)
+    words, learnt = arena.read_trial(trial), arena.read_learnt(trial)
     future = sum(bucket_of(key, seed) < BUCKETS // 4 for key in keys)
     counted = words[UNITS + CANDIDATE] + words[UNITS + BASELINE]
     assert abs(words[UNITS + CANDIDATE] - future) <= 200 - counted < 5  # some may share a place
-    assert sum(words[PAST_COUNTS : PAST_COUNTS + MICRO_BANDS]) == counted
-    assert sum(words[PAST_SUMS : PAST_SUMS + MICRO_BANDS]) == counted * bin_of(0.2)
-    assert sum(words[BAND_UNITS : BAND_UNITS + BANDS]) == counted
+    assert sum(learnt[PASTS : PASTS + MICRO_BANDS]) == counted * ((1 << PAST_BITS) + bin_of(0.2))
+    assert sum(learnt[BAND_UNITS : BAND_UNITS + BANDS]) == counted
     percent = bucket_of("user-7", seed) * 100 // BUCKETS
-    assert [band for band in range(BANDS) if words[BAND_ERRORS + band]] == [percent]
+    assert [band for band in range(BANDS) if learnt[BAND_ERRORS + band]] == [percent]
     trial.publish(TERMS, is_new_stage=True)
     end(trial, "user-1", 0.2)
-    assert sum(arena.read_trial(trial, whole=True)[PAST_COUNTS : PAST_COUNTS + MICRO_BANDS]) == counted
+    assert arena.read_learnt(trial) == learnt
 
 
 def test_terms_that_are_being_changed_are_not_taken(path: Path) -> None:
