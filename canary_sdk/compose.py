@@ -6,11 +6,9 @@ import os
 import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote, urlsplit
 
 from canary_sdk.clock import SYSTEM_CLOCK
 from canary_sdk.errors import CanaryError
-from canary_sdk.runtime.client import Canary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
     from canary_sdk.clock import Clock
     from canary_sdk.measure.arena import Arena
     from canary_sdk.ports import FlagStore
+    from canary_sdk.runtime.client import Canary
 
 URL_VARIABLE: Final = "CANARY_URL"
 ENVIRONMENT_VARIABLE: Final = "CANARY_ENVIRONMENT"
@@ -75,6 +74,7 @@ def _join(
     actor: str = "",
     create: bool = True,
 ) -> Canary:
+    # What serves is imported here and not with the package: by whoever connects, and before the first request.
     url = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
     environment = environment or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_ENVIRONMENT
     store, identity = _open_store(url, create=create)
@@ -85,6 +85,7 @@ def _join(
 
         return Arena(default_path(identity, environment) if identity else None, clock=clock)
 
+    from canary_sdk.runtime.client import Canary
     from canary_sdk.stores.repository import DocumentRepository
 
     return Canary(
@@ -105,6 +106,8 @@ def _open_store(url: str, *, create: bool) -> tuple[FlagStore, str]:
 
         return MemoryStore(), ""
     if scheme == "sqlite":
+        from urllib.parse import urlsplit
+
         from canary_sdk.stores.sqlite import SQLiteStore
 
         parts = urlsplit(url)
@@ -140,4 +143,6 @@ def _sqlite_path(url: str, netloc: str, path: str) -> str:
     if netloc or not path.strip("/"):
         msg = f"{url}: expected three slashes for a relative path (sqlite:///file.db), four for an absolute one"
         raise CanaryError(msg)
+    from urllib.parse import unquote
+
     return unquote(path[1:])
