@@ -75,18 +75,17 @@ def _join(
     create: bool = True,
 ) -> Canary:
     # What serves is imported here and not with the package: by whoever connects, and before the first request.
+    from canary_sdk.measure.arena import Arena
+    from canary_sdk.measure.mapping import default_path
+    from canary_sdk.runtime.client import Canary
+    from canary_sdk.stores.repository import DocumentRepository
+
     url = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
     environment = environment or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_ENVIRONMENT
     store, identity = _open_store(url, create=create)
 
     def open_arena() -> Arena:
-        from canary_sdk.measure.arena import Arena
-        from canary_sdk.measure.mapping import default_path
-
         return Arena(default_path(identity, environment) if identity else None, clock=clock)
-
-    from canary_sdk.runtime.client import Canary
-    from canary_sdk.stores.repository import DocumentRepository
 
     return Canary(
         DocumentRepository(store, environment),

@@ -10,8 +10,10 @@ Threads: `hold` excludes processes and other opens of the same file, not the thr
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
+import re
 import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
@@ -70,9 +72,6 @@ def default_path(store: str, environment: str) -> str:
     `store` is the URL that all processes of the host know the store by: relative paths in it must be resolved. Who logs
     in, and with what password, does not count. Every format has its own file, so that versions can run side by side.
     """
-    import hashlib
-    import re
-
     identity = "\0".join((str(layout.FORMAT), re.sub(r"//[^/]*@", "//", store), environment))
     digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
     return f"{_directory()}{os.sep}{_prefix()}{digest}{SUFFIX}"

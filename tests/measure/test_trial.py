@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import mmh3
 import pytest
 
 from canary_sdk.core.flags.bucketing import BUCKETS, bucket_of
-from canary_sdk.core.judge.strata import MICRO_BANDS, STRATA, micro_band
+from canary_sdk.core.judge.strata import MICRO_BANDS, SEED, STRATA, micro_band
 from canary_sdk.measure import layout
 from canary_sdk.measure.arena import Arena
 from canary_sdk.measure.layout import BANDS, PAST_BITS
@@ -30,6 +32,7 @@ from canary_sdk.measure.trial import (
     Published,
     Trial,
     cells_of,
+    pasts_of,
 )
 
 if TYPE_CHECKING:
@@ -98,6 +101,24 @@ def test_a_user_counts_once_a_batch_in_all_processes(path: Path) -> None:
     for arena in arenas:
         assert arena.read_trial(first)[UNITS + BASELINE] == 2
         arena.close()
+
+
+def test_places_that_share_a_byte_are_told_apart(arena: Arena) -> None:
+    """Each of eight neighbours counts once a batch and is new once a stage, whichever of them were seen before."""
+    keys: dict[int, str] = {}
+    for number in itertools.count():
+        place = mmh3.hash(f"user-{number}", SEED, False) >> 16
+        keys |= {place: f"user-{number}"} if place < 8 else {}
+        if len(keys) == 8:
+            break
+    trial = on_trial(arena)
+    for batch in (1, 2):
+        for _ in range(2):
+            for key in keys.values():
+                end(trial, key, 0.2)
+        words = arena.read_trial(trial)
+        assert (words[UNITS + BASELINE], words[NEWCOMERS + 1]) == (8 * batch, 8)
+        trial.next_batch()
 
 
 def test_who_is_new_is_counted_once_a_stage(arena: Arena) -> None:
@@ -220,9 +241,10 @@ def test_there_is_room_for_so_many(arena: Arena) -> None:
 def test_without_a_file_a_process_counts_for_itself() -> None:
     """Everything works in memory of its own."""
     arena = Arena()
-    trial = on_trial(arena)
+    trial = on_trial(arena, replace(TERMS, mode=Mode.LEARNING))
     end(trial, "user-1", 0.2)
     assert arena.read_trial(trial)[UNITS + BASELINE] == 1
+    assert sum(pasts_of(arena.read_learnt(trial)).counts) == 1
     assert arena.processes == 1
     assert "private" in repr(trial)
 
