@@ -69,8 +69,8 @@ def _variant(value: Reader, variant: str, found: object) -> dict[str, Any]:
 
 def _variants(value: Reader, found: object) -> dict[str, Any]:
     variants: dict[str, Any] = each_named(partial(_variant, value))(found)
-    if len(variants) < 2:
-        raise ValueError(f"found {len(variants) or 'none'}, expected two or more; for a single one use 'candidate'")
+    if not variants:
+        raise ValueError("found none, expected one or more")
     return variants
 
 

@@ -50,14 +50,15 @@ _BY_SHARE: Final = (Reason.SPLIT, Reason.DEFAULT)
 class CanaryProvider(AbstractProvider):
     """Answers from a `Canary`, which stays its owner's: shutting the provider down does not close it.
 
-    Nothing is raised for a question, whatever it is: details carry an error code and the caller's default. Cost:
-    `benchmarks/bench_openfeature.py`.
+    Nothing is raised for a question, whatever it is: details carry an error code and the caller's default. With
+    `metadata` False answers carry the flag's own metadata and none of ours. Cost: `benchmarks/bench_openfeature.py`.
     """
 
-    def __init__(self, canary: Canary) -> None:
+    def __init__(self, canary: Canary, *, metadata: bool = True) -> None:
         """Remember whom to ask; nothing is opened or started."""
         super().__init__()
         self._canary = canary
+        self._tells_more = metadata
         self._metadata = Metadata(NAME)
         self._is_ready = False
 
@@ -158,14 +159,16 @@ class CanaryProvider(AbstractProvider):
             value = deepcopy(value)
         if reason is Reason.ERROR or value is None:
             return failure(default, ErrorCode.GENERAL, f"evaluating {flag_key} failed: see status().failures")
-        metadata = {**flag.metadata.custom, **metadata_of(evaluation, canary.environment, canary.version)}
+        metadata = dict(flag.metadata.custom)
+        if self._tells_more:
+            metadata |= metadata_of(evaluation, canary.environment, canary.version)
         if reason is Reason.DISABLED:  # the specification wants the caller's default, which is of no variant
             return FlagResolutionDetails(
                 default, None, None, Told.STALE if canary.stale else Told.DISABLED, None, metadata
             )
         told = Told.STATIC if reason in _BY_SHARE and flag.is_static else REASONS[reason]
         if reason is Reason.TRIPPED:
-            metadata |= held_by(canary.breaker(flag_key))
+            metadata |= held_by(canary.breaker(flag_key)) if self._tells_more else {}
         elif canary.stale:
             told = Told.STALE
         return FlagResolutionDetails(value, None, None, told, evaluation.variant, metadata)  # by keyword it costs twice

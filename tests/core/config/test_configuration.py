@@ -432,11 +432,7 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
     (STRING + "variants = ['blue']", ["flags.a.variants: found a list, expected a table"]),
     (
         STRING + "variants = {}",
-        ["flags.a.variants: found none, expected two or more; for a single one use 'candidate'"],
-    ),
-    (
-        STRING + "variants.blue.value = 'b'",
-        ["flags.a.variants: found 1, expected two or more; for a single one use 'candidate'"],
+        ["flags.a.variants: found none, expected one or more"],
     ),
     (
         STRING + "variants = {blue = 'b', green = 'g'}",

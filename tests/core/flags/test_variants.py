@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from canary_sdk.core.config.configuration import parse_flag
 from canary_sdk.core.flags.bucketing import bucket_of, seed_of, threshold_of
 from canary_sdk.core.flags.compiled import compile_flag
 from canary_sdk.core.flags.evaluation import NO_ATTRIBUTES, Evaluation, Reason, Role
@@ -176,3 +177,11 @@ def test_without_a_key_one_is_in_if_everybody_is() -> None:
     everybody = compile_flag(coloured(100))
     assert everybody.choose(None, NO_ATTRIBUTES) == everybody.choose("", NO_ATTRIBUTES)
     assert everybody.choose(None, NO_ATTRIBUTES).variant in {"blue", "green"}
+
+
+def test_a_single_variant_names_the_candidate() -> None:
+    """It gets all of the rollout, and at 100 % the flag answers everybody the same."""
+    fields = {"type": "string", "default": "bye", "variants": {"greeting": {"value": "hi"}}, "rollout": 100}
+    flag = parse_flag("f", fields).base
+    told = compile_flag(flag).choose("user-1", NO_ATTRIBUTES)
+    assert (told.variant, told.value, flag.is_static) == ("greeting", "hi", True)
