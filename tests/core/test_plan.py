@@ -275,6 +275,41 @@ def test_a_plan_is_told_what_its_traffic_cannot_show() -> None:
     assert messages(plan) == []
 
 
+def test_what_is_just_enough_is_enough() -> None:
+    """As many requests in an interval as the judge asks for, and as much traffic as is promised."""
+    stages = [{"percent": 10, "bake": "1h", "slos": ["throughput > 10/s"]}, {"percent": 100, "bake": "1h"}]
+    plan = parse_plan(a_plan(*stages))
+    in_one = round(10 * plan.interval_s / 10)
+    assert messages(plan, rate=10.0, min_samples=in_one) == []
+    (too_few,) = messages(plan, rate=10.0, min_samples=in_one + 1)
+    assert too_few.startswith("stages.0.percent: at 10 req/s the candidate gets")
+    (too_little,) = messages(plan, rate=9.99)
+    assert too_little == "stages.0.bake: at 9.99 req/s this stage cannot keep throughput > 10/s"
+
+
+@pytest.mark.parametrize("rule", RollbackRule)
+def test_a_rollout_is_checked_like_its_plan(rule: RollbackRule) -> None:
+    """By the flag's own promises and all that is known; only rules that look at single intervals ask for samples."""
+    flag = Flag("f", slos=(parse_slo("p99 < 1s"),))
+    plan = parse_plan(
+        a_plan(
+            {"percent": 1, "bake": "10m", "approval": ["sre"]},
+            {"percent": 100, "bake": "1h"},
+            blackout=["Fri 16:00-Mon 08:00 Nowhere"],
+        )
+    )
+    known: dict[str, Any] = {"rate": 2.0, "roles": {"owner": ["ana"]}, "zones": ["UTC"]}
+    fewest = 0 if rule is RollbackRule.SEQUENTIAL else 20
+    expected = check_plan(plan, slos=flag.slos, min_samples=fewest, **known)
+    assert check_rollout(flag, plan, AutoRollback(rule=rule, min_samples=20, interval_s=1), **known) == expected
+    assert [".".join(each.path) for each in expected] == [
+        "stages.0.approval.0",
+        "blackout.0",
+        "stages.0.bake",
+        *["stages.0.percent"] * (fewest > 0),
+    ]
+
+
 def test_the_warm_up_shows_nothing() -> None:
     """What comes in during the warm-up is not counted on, and what is held back neither."""
     plan = parse_plan(a_plan({"percent": 100, "bake": "1h"}, warmup="30m", holdback=50))
@@ -318,10 +353,12 @@ def test_approvals_that_nobody_can_give_are_named() -> None:
 
 
 def test_an_unknown_place_is_named() -> None:
-    """A time zone that the machine does not know would black out for ever."""
-    plan = parse_plan(a_plan(blackout=["22:00-06:00 Europe/Berlim"]))
-    (message,) = messages(plan, zones={"UTC", "Europe/Berlin"})
-    assert message.startswith("blackout.0: found the time zone 'Europe/Berlim', which is not known")
+    """A time zone that the machine does not know would black out for ever; where that is not known, none is."""
+    plan = parse_plan(a_plan(blackout=["22:00-06:00", "22:00-06:00 Europe/Berlni"]))
+    assert messages(plan, zones=["UTC", "Europe/Berlin"]) == [
+        "blackout.1: found the time zone 'Europe/Berlni', which is not known; did you mean 'Europe/Berlin'?"
+    ]
+    assert messages(plan) == []
 
 
 POLICY: Final = AutoRollback(rule=RollbackRule.CONSECUTIVE, interval_s=30.0)
@@ -343,6 +380,8 @@ def test_a_flag_that_shows_nothing_is_named() -> None:
     (only_soft,) = flag_problems(Flag("f", slos=errors))
     assert only_soft.startswith("stages.1.slos: found neither here nor in the flag an SLO that is not soft")
     assert len(flag_problems(Flag("f"))) == 2
+    own = [{"percent": 100, "bake": "1h", "slos": ["p95 < 1s"]}]
+    assert flag_problems(Flag("f"), stages=own) == []
 
 
 def test_a_rule_that_judges_too_seldom_is_named() -> None:

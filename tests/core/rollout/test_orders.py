@@ -289,9 +289,16 @@ def test_dismissed_it_is_as_never_started() -> None:
     aborted, _ = orders.abort(a_running(), BO)
     idle, told = orders.dismiss(aborted, ANA)
     assert told == ()
+    assert idle == Rollout(
+        flag_key=aborted.flag_key,
+        seq=aborted.seq + 1,
+        attempt=1,
+        reason="dismissed by ana: release 4.2",
+        entered_at=ANA.at,
+        ticked_at=aborted.ticked_at,
+        ordered=ANA,
+    )
     assert (idle.status, idle.stage, idle.percent, idle.plan, idle.approvals) == (Status.IDLE, 0, 0.0, "", ())
-    assert (idle.seq, idle.attempt, idle.ordered) == (aborted.seq + 1, 1, ANA)
-    assert idle.reason == "dismissed by ana: release 4.2"
     assert orders.start(PLAN, idle, BO)[0].attempt == 2
 
 
