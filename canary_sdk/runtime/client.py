@@ -134,6 +134,8 @@ class Canary(Control):
                     is_in = hash_of(context, seed, False) < entry.threshold
                     if not is_in or (context and not entry.guard[()]):
                         return is_in
+                elif entry.always is not None and not entry.guard[()]:
+                    return entry.always
             elif not unit.ended:
                 marks = unit.marks
                 if flag_key in marks:
@@ -146,9 +148,10 @@ class Canary(Control):
             resolve = entry.resolve
             return resolve(context, unit).enabled
         except Exception as error:  # noqa: BLE001 - never raises into the application
+            is_on = False
             with suppress(Exception):
-                return self._answer_failure(flag_key, error).enabled
-            return False
+                is_on = self._answer_failure(flag_key, error).enabled
+            return is_on
 
     def evaluate(self, flag_key: str, context: Context = None, *, explain: bool = False) -> Evaluation:
         """Return value, variant and reason; and if asked to `explain`, what made the answer, at many times the cost."""

@@ -38,7 +38,8 @@ class Entry:
     """How one flag is asked: `resolve` answers everybody, `current` tells the unit of work, `guard` is its guard byte.
 
     `seed` is there if the flag is a percentage and no more: then `Canary.is_enabled` answers a key by itself, that has
-    its hash below `threshold` by `on`, which is enabled, and any other by `off`, which is not.
+    its hash below `threshold` by `on`, which is enabled, and any other by `off`, which is not. `always` is there if it
+    has one answer for everybody: then that needs no key.
     """
 
     resolve: Resolve
@@ -48,6 +49,7 @@ class Entry:
     threshold: int
     on: Evaluation
     off: Evaluation
+    always: bool | None = None
 
 
 class Table:
@@ -129,10 +131,12 @@ def _entry(
     Most flags are simple, and have a short way for a key that is given with the call. What is not that simple goes the
     general way. No lock, no I/O. Cost: `benchmarks/bench_evaluate.py`.
     """
-    resolve, split, seed = _general(flag, guard), flag.split, None
+    resolve, split, seed, always = _general(flag, guard), flag.split, None, None
     threshold, on, off = 0, flag.tripped, flag.tripped
     if flag.before is None and split.constant is not None:
         resolve = _constant(split.constant, guard, resolve)
+        if trace is None and overrides is None:
+            always = split.constant.enabled
     elif flag.before is None and split.plain is not None:
         resolve = _plain(split.plain, guard, resolve)
         _, threshold, on, off, _ = split.plain
@@ -143,7 +147,7 @@ def _entry(
     if overrides is not None:
         resolve = _overridden(flag.flag.key, resolve, overrides)
         current = _nowhere_if_overridden(flag.flag.key, current, overrides)
-    return Entry(resolve, current, guard, seed, threshold, on, off)
+    return Entry(resolve, current, guard, seed, threshold, on, off, always)
 
 
 def _general(flag: CompiledFlag, guard: memoryview) -> Resolve:
