@@ -171,6 +171,7 @@ class Release:
         self.rng = np.random.default_rng(self.seed)
         self.breaker = Breaker(KEY)
         self.case = self._learnt()
+        self.baseline = self._baseline()
         by = By("ana", self.now, "ready")
         after, _ = start(self.setting.plan, self.state, by)
         configured = Configuration(flag_key=KEY, at=self.now, version=7, fields=self.setting.to_fields(), who="ana")
@@ -191,7 +192,8 @@ class Release:
         records: list[Record] = []
         judgement = self._judged(records) if 0 < self.state.stage <= plan.last else None
         trip = "" if self.breaker.state is State.CLOSED else self.breaker.reason
-        step = advance(plan, self.state, Evidence(judgement=judgement, trip=trip), Now(policy.interval_s, self.now))
+        evidence = Evidence(judgement=judgement, trip=trip, baseline=self.baseline)
+        step = advance(plan, self.state, evidence, Now(policy.interval_s, self.now))
         told = ruling(self.state, step, self.now)
         if step.state.stage != self.state.stage and step.state.stage <= plan.last:
             self.case = start_case(self.case, step.state.stage - 1)
@@ -237,6 +239,12 @@ class Release:
             arm = Arm(self.rng, self.traffic[0], self.rate * policy.interval_s, policy.interval_s)
             case = learn(case, Batch(seconds=policy.interval_s, baseline=arm.side(case.edges[0])))
         return start_case(case, 0)
+
+    def _baseline(self) -> Tally:
+        """Return what was counted of the baseline before the first stage."""
+        rng, requests = np.random.default_rng(self.seed), self.rate * LEARNT_S
+        limits = limits_of(self.setting.hard_in(1), self.setting.policy.tolerance)
+        return Arm(rng, self.traffic[0], requests, LEARNT_S).tally(limits)
 
     def _weigh(self, mine: Arm, other: Arm | None) -> tuple[Weighed, Judgement]:
         baseline = other.side(self.case.edges[0]) if other else Side()

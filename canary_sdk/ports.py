@@ -326,7 +326,8 @@ class Stored:
 
     `damaged` names documents that could not be read, with the reason: whoever had a good one before keeps it. The
     `segments` hold all that the flags refer to; the plan of a flag is the plan itself, None where it cannot be had. The
-    `channels` are those that are to be told.
+    `channels` are those that are to be told. The `roles` say who may approve: empty where that was not declared, None
+    where it cannot be read.
     """
 
     version: int
@@ -337,6 +338,11 @@ class Stored:
     segments: Mapping[str, Condition] = field(default_factory=dict)
     rollouts: Mapping[str, Rollout] = field(default_factory=dict)
     channels: tuple[Channel, ...] = ()
+    roles: Mapping[str, Collection[str]] | None = field(default_factory=dict)
+
+    def under_way(self, besides: str) -> int:
+        """Return how many rollouts are under way, those of deleted flags and that of the flag `besides` left out."""
+        return sum(each.is_under_way for key, each in self.rollouts.items() if key != besides and key in self.flags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -480,11 +486,14 @@ class Repository(Protocol):
         another was stored meanwhile, it gives way where it holds back the same as that one, or as what it grew from.
         """
 
-    def save_rollout(self, rollout: Rollout, stamp: Stamp, records: Sequence[Record] = ()) -> None:
+    def save_rollout(
+        self, rollout: Rollout, stamp: Stamp, records: Sequence[Record] = (), *, parallel: int | None = None
+    ) -> None:
         """Store the next state of a rollout together with what is to be written down of it.
 
         Where only time has passed, quietly: nobody is woken, and no audit row is left. Raises `StaleWrite` where the
-        stored state is not the one that this one grew from.
+        stored state is not the one that this one grew from, and where with it more than `parallel` would be under way,
+        if it was not before: of several that begin at the same time, no more do than there is room for.
         """
 
     def journal(self, flag_key: str, *, after: int = 0, limit: int = 1_000) -> tuple[JournalEntry, ...]:

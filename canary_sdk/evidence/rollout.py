@@ -38,6 +38,8 @@ SLACK: Final = 0.1
 MOST_SLACK_S: Final = 1.0
 """By so much of an interval, and at most so many seconds, it may have begun before the stage that it belongs to: the
 tick that ends one interval and the one that enters a stage are not written down at quite the same time."""
+WHOLE: Final = 0.9
+"""What is shorter than so much of an interval was ended by a trip: a rule that counts intervals does not look at it."""
 GAP: Final = 1.6
 """So many intervals without a line are a gap: one is missing."""
 LAST_WORDS: Final = (Status.PROMOTED, Status.ABORTED)
@@ -115,6 +117,8 @@ class _Stay:
     origin_at: float
     intervals: list[Interval] = field(default_factory=list)
     judged: list[Judged] = field(default_factory=list)
+    frozen: Tally | None = None
+    """What was counted of the baseline before stage 1, as it was kept."""
 
     @property
     def name(self) -> str:
@@ -154,8 +158,8 @@ class _Stay:
     def told(self) -> Stage:
         """The stage as a report shows it."""
         found = self.evidence
-        seen = {"candidate": _joined(each.candidate for each in found)}
-        baseline = _joined(each.baseline for each in found)
+        seen = {"candidate": _joined(each.candidate for each in found)} if found else {}
+        baseline = self.frozen or _joined(each.baseline for each in found)
         if baseline.requests:
             seen["baseline"] = baseline
         names = [each.verdict.outcome.name for each in self.judged]
@@ -164,7 +168,7 @@ class _Stay:
             self.percent,
             self.began_at - self.origin_at,
             self.ended_at - self.began_at,
-            seen if found else {},
+            seen,
             slos=(*self.setting.hard_in(self.number), *self.setting.soft_in(self.number)) if self.setting else (),
             verdict=self.verdict,
             outcomes={outcome.name: names.count(outcome.name) for outcome in Outcome if outcome.name in names},
@@ -254,6 +258,8 @@ class _Tale:
                 f"{where}: stage {record.stage} follows stage {before.stage}: what is between is not there"
             )
         self.transitions.append(record)
+        if record.baseline is not None and self.stages:
+            self.stages[-1].frozen = record.baseline
         if record.after in LAST_WORDS and (before is None or before.stage == record.stage):
             return
         if before is None or before.stage != record.stage:
@@ -341,12 +347,14 @@ def _checks(tale: _Tale) -> Iterator[Check]:
 def _kept(stay: _Stay, last: Transition) -> Check:
     """Say whether a stage kept its promises, on all that was counted in it.
 
-    What was taken back before the first interval was over did not, whatever it was found by.
+    What was taken back by itself, before its counts alone could tell, did not, whatever it was found by.
     """
     claim = f"{stay.name[0].upper()}{stay.name[1:]}, at {stay.percent:g} %, keeps its promises"
     verdict = stay.verdict
-    if verdict is None and (last.after, last.stage, last.who) == (Status.ABORTED, stay.number, ""):
-        return Check(claim, False, f"it was aborted before an interval was over: {last.reason}")
+    is_known = verdict is not None and verdict.outcome is not Outcome.INCONCLUSIVE
+    if not is_known and (last.after, last.stage, last.who) == (Status.ABORTED, stay.number, ""):
+        so_soon = "an interval was over" if verdict is None else "its counts alone could tell"
+        return Check(claim, False, f"it was aborted before {so_soon}: {last.reason}")
     if verdict is None:
         return Check(claim, None, "nothing was counted of it, or it has no promises")
     held = {Outcome.INCONCLUSIVE: None, Outcome.BREACH: False}.get(verdict.outcome, True)
@@ -418,6 +426,8 @@ def _consecutive(tale: _Tale, setting: Setting) -> str:
     rule = f"the consecutive rule ({policy.breaches} blaming breaches in a row)"
     breaker = Breaker(tale.last.flag_key)
     for each in tale.judged:
+        if each.verdict.seconds < WHOLE * policy.interval_s:
+            continue  # a trip cut it short
         verdict = each.verdict.without(setting.soft_in(each.stage))
         breaker, events = observe(breaker, verdict, policy, each.at, each.at)
         if any(isinstance(event, FlagTripped) for event in events):

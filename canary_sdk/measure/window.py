@@ -65,6 +65,11 @@ class Window:
                 cells, deltas = compress(range(CELLS), changes), filter(None, changes)
                 self._keep(_Slice(since_s, array("H", cells), array("Q", deltas)))
 
+    @property
+    def reading(self) -> tuple[Counters, float] | None:
+        """The last reading and its time; None before the first."""
+        return None if self._last is None else (self._last, self._at_s)
+
     def tally(self, limits: Iterable[float] = (), quantiles: Collection[float] = ()) -> Tally:
         """Tally all slices.
 

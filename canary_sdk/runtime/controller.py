@@ -181,7 +181,8 @@ class Controller:
         told = filter(None, (transition(before, step.state, at), ruling(before, step, at)))
         stamp = Stamp(self._actor or self._name, step.state.reason, at)
         try:
-            self._repository.save_rollout(step.state, stamp, (*configured, *memory.records, *told))
+            records = (*configured, *memory.records, *told)
+            self._repository.save_rollout(step.state, stamp, records, parallel=plan.parallel)
         except StaleWrite:
             memory.due_at = sight.now
             yield Moved(None)
@@ -204,9 +205,7 @@ class Controller:
         """Count the others, if that matters: as the store has them now, for they begin on other hosts too."""
         if sight.state.stage or sight.plan.parallel is None:
             return 0
-        stored = self._repository.load()
-        others = (each for key, each in stored.rollouts.items() if key != sight.flag.key and key in stored.flags)
-        return sum(each.is_under_way for each in others)
+        return self._repository.load().under_way(sight.flag.key)
 
 
 def _patience_s(plan: Plan) -> float:
@@ -236,7 +235,10 @@ def _judgement(sight: _Sight) -> Judgement | None:
 
 
 def _baseline(memory: _Memory, sight: _Sight) -> Tally | None:
-    """Return what the baseline arm did since stage 0 was first seen here, while everybody was on it."""
+    """Return what the baseline arm did since stage 0 was first seen here, while everybody was on it.
+
+    A plan that takes no time to measure it has what was seen in the last interval before the start.
+    """
     if sight.state.stage:
         return None
     reading = sight.monitor.read(sight.flag.key, Role.BASELINE), sight.now
@@ -248,6 +250,8 @@ def _baseline(memory: _Memory, sight: _Sight) -> Tally | None:
     found = tally([window], limits_of(sight.flag.promises, 0.0), SHOWN)
     if not found.seconds:
         memory.began = reading  # the counters began anew meanwhile, or just now
+    if not sight.plan.baseline_s and not found.requests:
+        found = sight.monitor.tally(sight.flag.key, Role.BASELINE)
     return found if found.requests else None
 
 

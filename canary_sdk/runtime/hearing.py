@@ -21,6 +21,7 @@ from canary_sdk.core.judge.batch import NOBODY, Batch, Side
 from canary_sdk.core.judge.decision import decide
 from canary_sdk.core.judge.learning import FEWEST, SETTLED_S, Learning, begin, granted, sort, strata_of, take, unlike
 from canary_sdk.core.judge.sequential import Case, asked_anew, open_case, pseudo_terms, start, weigh
+from canary_sdk.core.judge.slo import say_seconds
 from canary_sdk.core.judge.strata import MICRO_BANDS, strata_map
 from canary_sdk.core.judge.streams import Grant
 from canary_sdk.core.rollout.grounds import Judgement, Standing, standing_after
@@ -133,6 +134,7 @@ class Hearing:
         self._goes_on = False
         self._last_s = self._began_s = self._from_s = self._due_s = 0.0
         self._seen_s = (_NEVER, _NEVER)
+        self._units = 0
 
     @property
     def is_on(self) -> bool:
@@ -165,12 +167,13 @@ class Hearing:
         """Return what it says to a rollout; None while it judges nothing."""
         if self._case is None or self._decision is None:
             return None
+        standing = self._standing(self._decision, now)
         return Judgement(
-            standing=self._standing(self._decision, now),
+            standing=standing,
             stage=stage,
             seconds=min(self.policy.interval_s, self._case.judged_s),
             age_s=now - self._last_s,
-            sentence=self._decision.sentence,
+            sentence=self._doubt(now) if standing is Standing.UNKNOWN else self._decision.sentence,
         )
 
     def heard(self, now: float) -> Heard:
@@ -181,10 +184,23 @@ class Hearing:
         return Heard(self._decision, self._standing(self._decision, now), tested, self._learning.assumes, self._unlike)
 
     def _standing(self, decision: Decision, now: float) -> Standing:
-        """Only what was seen lately on both arms, or on the only one that there is, can be good."""
+        return standing_after(decision, is_known=not self._doubt(now))
+
+    def _doubt(self, now: float) -> str:
+        """Say why nothing is known, however little speaks against the candidate; empty if something is.
+
+        Only what was seen lately on both arms, or on the only one that there is, can be good; and a stage in which the
+        candidate has answered next to nobody has shown nothing.
+        """
         assert self._case is not None
-        asked = self._seen_s if self._case.now.compares else self._seen_s[:1]
-        return standing_after(decision, is_known=now - min(asked) <= self.policy.interval_s)
+        arms = ("candidate", "baseline") if self._case.now.compares else ("candidate",)
+        for arm, seen_s in zip(arms, self._seen_s, strict=False):
+            if now - seen_s > self.policy.interval_s:
+                return f"the {arm} has answered no request in the last {say_seconds(self.policy.interval_s)}"
+        if self._units < self.policy.min_samples:
+            few = f"{self._units} {'request' if self._units == 1 else 'requests'}"
+            return f"the candidate has answered {few} in this stage, at least {self.policy.min_samples} are needed"
+        return ""
 
     # --- what is on trial --------------------------------------------------------------------------------------------
 
@@ -233,6 +249,7 @@ class Hearing:
         tested = start(replace(self._test, terms=pseudo_terms(terms)), stage)
         self._test = asked_anew(replace(tested, edges=self._case.edges, past=self._case.past))
         self._seen_s = (_NEVER, _NEVER)
+        self._units = 0
         self._publish(self._case, Mode.JUDGING, arena, now, is_new_stage=True)
 
     def _terms(self) -> Terms:
@@ -325,6 +342,7 @@ class Hearing:
         self._case = case = weigh(case, batch)
         if self._test is not None and batch.self_test is not None:
             self._test = weigh(self._test, batch.self_test)
+        self._units += batch.candidate.units
         sides = (batch.candidate, batch.baseline)
         self._seen_s = tuple(now if side.cells else at for side, at in zip(sides, self._seen_s, strict=True))  # type: ignore[assignment]
         decision = decide(case, self_test=self._test, classic=classic)
@@ -361,6 +379,7 @@ class Hearing:
             "unlike": self._unlike,
             "case": case.to_dict() if case else None,
             "test": test.to_dict() if test else None,
+            "units": self._units,
         }
 
     def resume(self, data: Mapping[str, Any]) -> None:
@@ -385,6 +404,7 @@ class Hearing:
         self._test = Case.from_dict(data["test"], pseudo_terms(terms))
         stage = self.release.running if self.release.is_planned else 0
         self._goes_on = (data["percent"], case.stage) == (self.release.percent, stage)
+        self._units = int(data.get("units", 0)) if self._goes_on else 0
 
     @property
     def _identity(self) -> str:

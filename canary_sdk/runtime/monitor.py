@@ -31,7 +31,7 @@ from canary_sdk.runtime.records import Records
 from canary_sdk.runtime.status import FlagStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from canary_sdk.clock import Clock
     from canary_sdk.core.breaker import AutoRollback, Breaker, Decision
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from canary_sdk.core.flags.compiled import CompiledFlag
     from canary_sdk.core.flags.flag import Flag
     from canary_sdk.core.judge.decision import Decision as Ruling
-    from canary_sdk.core.judge.slo import Cut, Of
+    from canary_sdk.core.judge.slo import Cut, Of, Slo
     from canary_sdk.core.judge.tally import Tally
     from canary_sdk.core.judge.verdict import Verdict
     from canary_sdk.core.rollout.release import Release
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from canary_sdk.runtime.failures import Failures
     from canary_sdk.runtime.guard import Guard
     from canary_sdk.runtime.scope import Units
+
+    Windows = Mapping[tuple[Role, str], Window]
 
 SLICE_S: Final = 1.0
 """About how long one slice of a window is."""
@@ -99,6 +101,7 @@ class Watch:
         self._judged_at_s: float | None = None
         self._is_sustained = False
         self.look: Look | None = None
+        self._began: dict[tuple[Role, str], tuple[Counters, float]] = {}
         self._windows = {(role, of): Window(self._slices) for of in kinds for role in Role}
 
     @property
@@ -116,37 +119,63 @@ class Watch:
         self._fresh += 1
         for (role, of), window in self._windows.items():
             window.push(arena.read(folder.arm(self.flag.key, role, of)), now)
+        if not self._fresh:
+            self._begin()
 
-    def tally(self, *roles: Role, of: Of = "unit") -> Tally:
+    def lead(self, flag: Flag, folder: Folder, arena: Arena, now: float) -> None:
+        """Go on with the flag as it is served from now on."""
+        if flag.rollout != self.flag.rollout:
+            self._began = {key: (arena.read(folder.arm(flag.key, *key)), now) for key in self._windows}
+        self.flag = flag
+
+    def _begin(self) -> None:
+        """Remember where an interval begins: at the last reading."""
+        self._began = {key: window.reading for key, window in self._windows.items() if window.reading}
+
+    def tally(self, *roles: Role) -> Tally:
         """Return what these arms did together in the last interval."""
-        windows = [self._windows[role, of] for role in roles if (role, of) in self._windows]
-        limits = self.limits.get((self.flag.key, of), ())
-        return tally(windows, limits, self._quantiles)
+        return self._tally(self._windows, roles)
 
-    def follow(self, breaker: Breaker) -> None:
+    def _tally(self, windows: Windows, roles: Iterable[Role], of: Of = "unit") -> Tally:
+        found = [windows[role, of] for role in roles if (role, of) in windows]
+        limits = self.limits.get((self.flag.key, of), ())
+        return tally(found, limits, self._quantiles)
+
+    def follow(self, breaker: Breaker) -> bool:
         """Begin a new interval where the breaker has been closed: what was before says nothing of what is served now.
 
-        That holds also for requests of before that a busy worker counts only now.
+        That holds also for requests of before that a busy worker counts only now. Return whether it has just opened.
         """
+        opened = breaker.state is State.OPEN and self._state is State.CLOSED
         if breaker.state is State.CLOSED and self._state is not State.CLOSED:
             self._fresh = -1
             if self.hearing is not None:
                 self.hearing.begin_anew()
         self._state = breaker.state
+        return opened
+
+    def end_early(self, folder: Folder, arena: Arena, now: float, at: float) -> None:
+        """Look at what was counted since the last interval, or since another share is served, as a trip has ended it.
+
+        It decides nothing any more: it is for the journal.
+        """
+        windows = {key: Window(1) for key in self._began}
+        for (role, of), window in windows.items():
+            window.push(*self._began[role, of])
+            window.push(arena.read(folder.arm(self.flag.key, role, of)), now)
+        if self._tally(windows, ALL_ROLES).requests:
+            self.look = self._looked(windows, self._judged(windows), 0, now, at)
 
     def decide(self, breaker: Breaker, now: float, at: float) -> Decision:
         """Judge the last interval and return what becomes of the breaker."""
         self._fresh = 0
+        self._begin()
         if breaker.state is State.OPEN:
             return self._decide_open(breaker, now, at)
-        unit = self._arms("unit")
-        self.verdict = self._judge(unit, {of: self._arms(of) for of in self._others})
+        self.verdict = self._judged(self._windows)
         after, events = breakers.observe(breaker, *self._classic(self.verdict), now, at)
         ended, more = breakers.end_probe(after, self._policy, now, at)
-        total = self.tally(*ALL_ROLES) if self.tally(Role.APART).requests else None
-        self.look = Look(
-            now, at, unit.candidate, unit.baseline, total, self.verdict, after.breaches, self._weighed(now)
-        )
+        self.look = self._looked(self._windows, self.verdict, after.breaches, now, at)
         self._judged_at_s, self._is_sustained = now, after.breaches >= self._policy.breaches
         return ended, events + more
 
@@ -169,10 +198,17 @@ class Watch:
         hard = verdict.without(self.flag.soft)
         if self._policy.rule is not RollbackRule.SEQUENTIAL:
             return hard, self._policy
-        calls = hard.without([slo for slo in self.flag.slos if slo.of == "unit"]) if self._is_heard else hard
+        calls = hard.without(self._left_to_the_other)
         if self._is_heard and not calls.findings:
             return hard, self._policy
         return calls, replace(self._policy, rule=RollbackRule.CONSECUTIVE)
+
+    @property
+    def _left_to_the_other(self) -> tuple[Slo, ...]:
+        """What the sequential judge alone decides on."""
+        if not self._is_heard or self._policy.rule is not RollbackRule.SEQUENTIAL:
+            return ()
+        return tuple(slo for slo in self.flag.promises if slo.of == "unit")
 
     @property
     def _is_heard(self) -> bool:
@@ -209,52 +245,70 @@ class Watch:
         return ()
 
     def judgement(self, now: float, stage: int) -> Judgement | None:
-        """Return what was last judged of the candidate by the rule in force; None if that is not known.
+        """Return what was last judged of the candidate by whoever has a say; None if somebody has not judged yet.
 
-        Where both judge, the worse of them counts.
+        The worse of two counts; where they agree, the one that looked longer ago or back further.
         """
-        heard = self.hearing.judgement(now, stage) if self.hearing is not None and self.hearing.is_on else None
-        if self._is_heard and self._policy.rule is RollbackRule.SEQUENTIAL:
-            return heard
-        found = [each for each in (self._classic_judgement(now, stage), heard) if each is not None]
-        return max(found, key=lambda each: each.standing, default=None)
+        found: list[Judgement | None] = []
+        if self.hearing is not None and self.hearing.is_on:
+            found.append(self.hearing.judgement(now, stage))
+        left_out = self._left_to_the_other
+        if not found or len(left_out) < len(self.flag.promises):
+            found.append(self._classic_judgement(now, stage, left_out))
+        known = [each for each in found if each is not None]
+        if len(known) < len(found):
+            return None
+        return max(known, key=lambda each: (each.standing, each.age_s + each.seconds))
 
-    def _classic_judgement(self, now: float, stage: int) -> Judgement | None:
+    def _classic_judgement(self, now: float, stage: int, left_out: Collection[Slo]) -> Judgement | None:
         if self.verdict is None or self._judged_at_s is None:
             return None
+        own = self.verdict.without(left_out)
         return Judgement(
-            standing=standing_of(self.verdict, self.flag.soft),
+            standing=standing_of(own, self.flag.soft, in_part=bool(left_out)),
             stage=stage,
-            seconds=self.verdict.seconds,
+            seconds=own.seconds,
             age_s=now - self._judged_at_s,
-            sentence=self.verdict.sentence,
+            sentence=own.sentence,
             sustained=self._is_sustained,
         )
 
     def _decide_open(self, breaker: Breaker, now: float, at: float) -> Decision:
         """Look at the whole traffic: did taking the flag back help, and is it time for a probe?"""
         self._judged_at_s = None
-        others = {of: Arms(self.tally(*ALL_ROLES, of=of)) for of in self._others}
-        self.verdict = self._judge(Arms(self.tally(*ALL_ROLES)), others)
+        others = {of: Arms(self._tally(self._windows, ALL_ROLES, of)) for of in self._others}
+        everybody = self.tally(*ALL_ROLES)
+        self.verdict = self._judge(Arms(everybody), others, everybody)
         service = self.verdict.without(self.flag.soft)
         after, events = breakers.observe_service(breaker, service, self._policy, now, at)
         probing, more = breakers.start_probe(after, self._policy, now, at)
         return probing, events + more
 
-    def _arms(self, of: Of) -> Arms:
-        baseline = self.tally(Role.BASELINE, of=of)
-        return Arms(self.tally(Role.CANDIDATE, of=of), baseline if baseline.requests else None)
+    def _arms(self, windows: Windows, of: Of) -> Arms:
+        baseline = self._tally(windows, [Role.BASELINE], of)
+        return Arms(self._tally(windows, [Role.CANDIDATE], of), baseline if baseline.requests else None)
 
-    def _judge(self, unit: Arms, others: Mapping[str, Arms]) -> Verdict:
+    def _judged(self, windows: Windows) -> Verdict:
+        """Hold the arms against their promises."""
+        others = {of: self._arms(windows, of) for of in self._others}
+        return self._judge(self._arms(windows, "unit"), others, self._tally(windows, ALL_ROLES))
+
+    def _judge(self, unit: Arms, others: Mapping[str, Arms], total: Tally) -> Verdict:
         return judge(
             self.flag.promises,
             unit,
             others=others,
-            total=self.tally(*ALL_ROLES),
+            total=total,
             share=self.flag.rollout / 100,
             tolerance=self._policy.tolerance,
             min_samples=self._policy.min_samples,
         )
+
+    def _looked(self, windows: Windows, verdict: Verdict, breaches: int, now: float, at: float) -> Look:
+        """Return what is written down of an interval that ends now."""
+        unit = self._arms(windows, "unit")
+        total = self._tally(windows, ALL_ROLES) if self._tally(windows, [Role.APART]).requests else None
+        return Look(now, at, unit.candidate, unit.baseline, total, verdict, breaches, self._weighed(now))
 
 
 class Monitor:
@@ -311,7 +365,7 @@ class Monitor:
             flag, old = compiled.flag, kept.get(key)
             release = _release(flag, declared.get(key), rollouts.get(key), policy)
             if old is not None and (old.flag.slos, old.flag.soft) == (flag.slos, flag.soft):
-                old.flag = flag
+                old.lead(flag, self._folder, self._arena, now)
                 if old.hearing is not None:
                     old.hearing.release = release
                 watches[key] = old
@@ -379,16 +433,22 @@ class Monitor:
         for key, watch in self._watches.items():
             if guard.is_in_doubt(key):
                 continue
-            watch.follow(guard.breaker(key))
+            self._follow(watch, guard.breaker(key), now, at)
             events += self._hear(key, watch, guard, now, at)
+            self._follow(watch, guard.breaker(key), now, at)
             self._clock.pause(0)  # lets other threads in
             if watch.is_due and (watch.is_served or guard.breaker(key).guard_bits):
                 events += guard.decide(key, partial(watch.decide, now=now, at=at))
                 self._clock.pause(0)
-            watch.follow(guard.breaker(key))  # a reset may come before the next look
+            self._follow(watch, guard.breaker(key), now, at)  # a reset may come before the next look
         if now >= self._save_due:
             self.save()
         return events
+
+    def _follow(self, watch: Watch, breaker: Breaker, now: float, at: float) -> None:
+        """Let a watch know what became of the breaker; what a trip cuts short is looked at."""
+        if watch.follow(breaker):
+            watch.end_early(self._folder, self._arena, now, at)
 
     def _meetings(self, at: float) -> list[Event]:
         """Tell once which flags meet that are rolled out at the same time."""
@@ -453,6 +513,11 @@ class Monitor:
         """Return what this process last counted and found of a candidate; None if it has not judged it."""
         watch = self._watches.get(flag_key)
         return None if watch is None else watch.look
+
+    def tally(self, flag_key: str, role: Role) -> Tally:
+        """Return what an arm did in the last interval; nothing where the flag has no promises."""
+        watch = self._watches.get(flag_key)
+        return EMPTY if watch is None else watch.tally(role)
 
     def read(self, flag_key: str, role: Role) -> Counters:
         """Return what all processes of this host have counted of units of work on an arm."""

@@ -9,7 +9,7 @@ Threads: any.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from canary_sdk.core.breaker import Breaker
 from canary_sdk.core.plan import Plan
@@ -34,7 +34,25 @@ if TYPE_CHECKING:
     Sign = Callable[[str, str], Stamp]
     Take = Callable[[tuple[Event, ...]], None]
     Also = Callable[[Stored, Flag, Rollout, By], tuple[Rollout, Record]]
-    Order = Callable[[Flag, Rollout, By, str], Decision]
+    Order = Callable[["_Asked"], Decision]
+
+
+class _Asked(NamedTuple):
+    """What an order is held against: by whom it is given, and what the store holds."""
+
+    stored: Stored
+    flag: Flag
+    state: Rollout
+    by: By
+
+    @property
+    def plan(self) -> Plan:
+        return _plan_of(self.flag)
+
+    @property
+    def trip(self) -> str:
+        return trip_of(self.stored.breakers.get(self.flag.key, Breaker(self.flag.key)))
+
 
 ATTEMPTS: Final = 100
 """How often an order is tried while the rollout moves on; each time, it is checked against what has become of it."""
@@ -67,13 +85,14 @@ class Rollouts:
         """Return what will not work in a flag's plan, before it starts; empty if nothing stands in its way.
 
         With the `rate` of requests that meet the flag, a second, also what they cannot show in the time of a stage;
-        with the people of all `roles`, also whose approval cannot be had.
+        with the people of all `roles`, those that were declared if left out, also whose approval cannot be had.
         """
         from zoneinfo import available_timezones
 
         stored = self._repository.load()
         flag, _ = _found(stored, flag_key)
-        return check_rollout(flag, _plan_of(flag), stored.policy, rate=rate, roles=roles, zones=available_timezones())
+        known = stored.roles or None if roles is None else roles
+        return check_rollout(flag, _plan_of(flag), stored.policy, rate=rate, roles=known, zones=available_timezones())
 
     def journal(self, flag_key: str, *, after: int = 0, limit: int = 1_000) -> tuple[JournalEntry, ...]:
         """Return what was written down of a flag's rollouts, oldest first, of all that is newer than an id."""
@@ -85,55 +104,53 @@ class Rollouts:
         From now on its percentage is the rollout's: nobody is served until stage 1 begins.
         """
 
-        def order(flag: Flag, state: Rollout, by: By, trip: str) -> Decision:
-            plan = _plan_of(flag)
+        def order(asked: _Asked) -> Decision:
             if at is None:
-                return orders.start(plan, state, by, trip)
-            return orders.schedule(plan, state, at, by, trip)
+                return orders.start(asked.plan, asked.state, asked.by, asked.trip)
+            return orders.schedule(asked.plan, asked.state, at, asked.by, asked.trip)
 
         return self._order(flag_key, order, actor, reason, _configuration)
 
     def pause(self, flag_key: str, *, actor: str = "", reason: str = "") -> Rollout:
         """Keep it where it is until somebody resumes it; what is served stays served, and watched."""
-        return self._order(flag_key, lambda _, state, by, __: orders.pause(state, by), actor, reason)
+        return self._order(flag_key, lambda asked: orders.pause(asked.state, asked.by), actor, reason)
 
     def resume(self, flag_key: str, *, actor: str = "", reason: str = "") -> Rollout:
         """Go on after a pause or a hold, with the plan as it is now and a new deadline."""
         return self._order(
-            flag_key, lambda flag, state, by, _: orders.resume(_plan_of(flag), state, by), actor, reason, _configuration
+            flag_key, lambda asked: orders.resume(asked.plan, asked.state, asked.by), actor, reason, _configuration
         )
 
     def advance(self, flag_key: str, *, actor: str = "", reason: str = "") -> Rollout:
         """Leave the stage now, on a person's word; approvals are not skipped. After the last stage, promote."""
-        return self._order(
-            flag_key, lambda flag, state, by, _: orders.advance_now(_plan_of(flag), state, by), actor, reason
-        )
+        return self._order(flag_key, lambda asked: orders.advance_now(asked.plan, asked.state, asked.by), actor, reason)
 
     def approve(
         self, flag_key: str, role: str, *, stage: int | None = None, actor: str = "", reason: str = ""
     ) -> Rollout:
-        """Agree, in a role, that a stage may be entered: the next one unless named."""
+        """Agree, in a role, that a stage may be entered: the next one unless named.
 
-        def order(flag: Flag, state: Rollout, by: By, _: str) -> Decision:
-            return orders.approve(_plan_of(flag), state, role, by, stage)
+        Where `[roles]` says who has which, only they may.
+        """
+
+        def order(asked: _Asked) -> Decision:
+            return orders.approve(asked.plan, asked.state, role, asked.by, stage, asked.stored.roles)
 
         return self._order(flag_key, order, actor, reason, _consent)
 
     def promote(self, flag_key: str, *, actor: str = "", reason: str = "") -> Rollout:
         """Serve everybody now, on a person's word; approvals of the stages between are not skipped."""
-        return self._order(
-            flag_key, lambda flag, state, by, _: orders.promote(_plan_of(flag), state, by), actor, reason
-        )
+        return self._order(flag_key, lambda asked: orders.promote(asked.plan, asked.state, asked.by), actor, reason)
 
     def abort(self, flag_key: str, *, actor: str = "", reason: str = "") -> Rollout:
         """Serve nobody; final until it is restarted or dismissed."""
-        return self._order(flag_key, lambda _, state, by, __: orders.abort(state, by), actor, reason)
+        return self._order(flag_key, lambda asked: orders.abort(asked.state, asked.by), actor, reason)
 
     def restart(self, flag_key: str, *, actor: str = "", reason: str = "") -> Rollout:
         """Begin again after an abort or a promotion: with new approvals; refused while the breaker is open."""
         return self._order(
             flag_key,
-            lambda flag, state, by, trip: orders.restart(_plan_of(flag), state, by, trip),
+            lambda asked: orders.restart(asked.plan, asked.state, asked.by, asked.trip),
             actor,
             reason,
             _configuration,
@@ -141,7 +158,7 @@ class Rollouts:
 
     def dismiss(self, flag_key: str, *, actor: str = "", reason: str = "") -> Rollout:
         """Forget it: the flag's own percentage counts again. Refused while it is under way."""
-        return self._order(flag_key, lambda _, state, by, __: orders.dismiss(state, by), actor, reason)
+        return self._order(flag_key, lambda asked: orders.dismiss(asked.state, asked.by), actor, reason)
 
     def abort_for(self, trip: str, flag_key: str, *, actor: str = "") -> None:
         """Abort it for a trip, if there is one and no application has come to do so; else change nothing."""
@@ -165,8 +182,7 @@ class Rollouts:
         for _ in range(ATTEMPTS):
             stored = self._repository.load()
             flag, before = _found(stored, flag_key)
-            trip = trip_of(stored.breakers.get(flag_key, Breaker(flag_key)))
-            after, events = order(flag, before, by, trip)
+            after, events = order(_Asked(stored, flag, before, by))
             records: list[Record] = [record for record in (transition(before, after, by.at),) if record]
             if also is not None:
                 after, record = also(stored, flag, after, by)

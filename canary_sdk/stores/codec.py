@@ -7,8 +7,10 @@
     "channel"        name                     the table of `notify`, in the same words
     "auto_rollback"  "default"                the section of that name, complete
     "retention"      "default"                the section of that name, complete
+    "roles"          "default"                the section of that name, complete
     "breaker"        environment/flag key     `Breaker.to_dict`
     "rollout"        environment/flag key     `Rollout.to_dict`
+    "begun"          environment              which rollout there was the last to begin
 
 The text is JSON, one object {"fields": {...}, "format": 1}, canonical (sorted keys, no blanks, no NaN), so that equal
 values are equal text. A format that is newer than ours is refused, for reading and for overwriting: during an upgrade
@@ -36,6 +38,7 @@ from canary_sdk.core.config.configuration import (
     parse_declaration,
     parse_flag,
     parse_plan_template,
+    parse_roles,
     parse_segment,
 )
 from canary_sdk.core.config.fields import differences, merged, patched
@@ -68,12 +71,14 @@ PLAN: Final = "plan"
 CHANNEL: Final = "channel"
 AUTO_ROLLBACK: Final = "auto_rollback"
 RETENTION: Final = "retention"
+ROLES: Final = "roles"
 BREAKER: Final = "breaker"
 ROLLOUT: Final = "rollout"
+BEGUN: Final = "begun"
 
 DEFAULT: Final = "default"
 """The key of the one document of a kind of which there is one."""
-SINGLE: Final = frozenset({AUTO_ROLLBACK, RETENTION})
+SINGLE: Final = frozenset({AUTO_ROLLBACK, RETENTION, ROLES})
 """The kinds of which there is one document: each is a section of the configuration."""
 
 
@@ -144,6 +149,11 @@ def decode_retention(document: Document) -> Retention | None:
     return _parsed(document, lambda _, fields: parse_retention(fields))
 
 
+def decode_roles(document: Document) -> dict[str, list[str]] | None:
+    """Read the `roles` document; None if it was deleted. Raises `StoreError`."""
+    return _parsed(document, lambda _, fields: parse_roles(fields))
+
+
 def _parsed(document: Document, parse: Callable[[str, object], T]) -> T | None:
     fields = decode(document).fields
     try:
@@ -208,6 +218,8 @@ def _declared(declaration: Declaration) -> Iterator[tuple[str, str, Fields]]:
         yield AUTO_ROLLBACK, DEFAULT, auto_rollback_fields(declaration.auto_rollback)
     if declaration.retention is not None:
         yield RETENTION, DEFAULT, retention_fields(declaration.retention)
+    if declaration.roles is not None:
+        yield ROLES, DEFAULT, declaration.roles
 
 
 def _kept(document: Document) -> Held | None:
@@ -305,6 +317,14 @@ def encode_rollout(rollout: Rollout) -> str:
     return _seal({"fields": rollout.to_dict()})
 
 
+def encode_begun(rollout: Rollout) -> str:
+    """Return the body of the document that says which rollout of an environment was the last to begin.
+
+    Nobody reads it: it is there to be compared and set, so that rollouts begin one after the other.
+    """
+    return _seal({"fields": {"flag": rollout.flag_key, "seq": rollout.seq}})
+
+
 def decode_rollout(document: Document) -> Rollout:
     """Read a rollout's document. Raises `StoreError`, also where it speaks of another flag than its key does."""
     try:
@@ -339,6 +359,7 @@ DECODERS: Final[Mapping[str, Callable[[Document], Any]]] = {
     CHANNEL: decode_channel,
     AUTO_ROLLBACK: decode_policy,
     RETENTION: decode_retention,
+    ROLES: decode_roles,
     BREAKER: decode_breaker,
     ROLLOUT: decode_rollout,
 }

@@ -77,7 +77,9 @@ class DocumentRepository:
 
         A rollout that cannot be decoded is there as an aborted one, so that nobody is served what nobody can judge.
         """
-        snapshot = self._store.load()
+        return self._read(self._store.load())
+
+    def _read(self, snapshot: Snapshot) -> Stored:
         found: dict[str, dict[str, Any]] = {kind: {} for kind in codec.DECODERS}
         damaged: dict[str, str] = {}
         for document in filter(self._is_ours, snapshot.documents):
@@ -104,6 +106,7 @@ class DocumentRepository:
             {key: segment.condition for key, segment in found[codec.SEGMENT].items()},
             found[codec.ROLLOUT],
             tuple(each.channel for key, each in found[codec.CHANNEL].items() if key in told),
+            None if f"{codec.ROLES} {codec.DEFAULT}" in damaged else found[codec.ROLES].get(codec.DEFAULT, {}),
         )
 
     def flags(self) -> Mapping[str, StoredFlag]:
@@ -213,10 +216,13 @@ class DocumentRepository:
                 return version
         raise AssertionError
 
-    def save_rollout(self, rollout: Rollout, stamp: Stamp, records: Sequence[Record] = ()) -> None:
+    def save_rollout(
+        self, rollout: Rollout, stamp: Stamp, records: Sequence[Record] = (), *, parallel: int | None = None
+    ) -> None:
         """Store the state that a rollout has grown to, and append to its journal, or neither."""
+        snapshot = self._store.load()
         place = (codec.ROLLOUT, codec.state_key(self._environment, rollout.flag_key))
-        document = next((each for each in self._store.load().documents if (each.kind, each.key) == place), None)
+        document = _document(snapshot, *place)
         before = codec.decode_rollout(document) if document else Rollout(flag_key=rollout.flag_key)
         if before.seq + 1 != rollout.seq:
             raise StaleWrite(
@@ -226,9 +232,28 @@ class DocumentRepository:
                 expected=rollout.seq - 1,
             )
         revision = document.revision if document else 0
-        change = Change(*place, codec.encode_rollout(rollout), revision, quiet=is_tick(before, rollout))
+        changes = [Change(*place, codec.encode_rollout(rollout), revision, quiet=is_tick(before, rollout))]
+        if rollout.is_under_way and not before.is_under_way:
+            changes.append(self._begins(snapshot, rollout, parallel))
         lines = [codec.journal_line(self._environment, record) for record in records]
-        self._store.commit([change], actor=stamp.actor, reason=stamp.reason, at=stamp.at, journal=lines)
+        self._store.commit(changes, actor=stamp.actor, reason=stamp.reason, at=stamp.at, journal=lines)
+
+    def _begins(self, snapshot: Snapshot, rollout: Rollout, parallel: int | None) -> Change:
+        """Return the change by which of two rollouts that begin at the same time the second is overtaken.
+
+        Raises `StaleWrite` where too many are under way by now.
+        """
+        others = 0 if parallel is None else self._read(snapshot).under_way(rollout.flag_key)
+        if parallel is not None and others >= parallel:
+            raise StaleWrite(
+                f"{others} other rollouts are under way by now, at most {parallel} may be: look again",
+                found=others,
+                expected=parallel - 1,
+            )
+        last = _document(snapshot, codec.BEGUN, self._environment)
+        return Change(
+            codec.BEGUN, self._environment, codec.encode_begun(rollout), last.revision if last else 0, quiet=True
+        )
 
     def put_up(self, flag_key: str, author: str, body: str | None) -> None:
         """Put up a notice about a flag, where the store has a board."""
@@ -271,7 +296,7 @@ class DocumentRepository:
         To `force` it takes a percentage out of the hands of a rollout, and stands in the audit rows.
         """
         for snapshot in self._snapshots():
-            document = next((each for each in snapshot.documents if (each.kind, each.key) == (kind, key)), None)
+            document = _document(snapshot, kind, key)
             found = document.revision if document else 0
             if document and expected not in {None, found}:
                 raise history.stale(key, found, expected or 0, self._later(kind, key, expected or 0))
@@ -320,6 +345,10 @@ def _planned(flag: Flag, plans: Mapping[str, PlanDeclaration]) -> Flag:
         return flag
     shared = plans.get(flag.plan)
     return replace(flag, plan=shared.plan if shared else None)
+
+
+def _document(snapshot: Snapshot, kind: str, key: str) -> Document | None:
+    return next((each for each in snapshot.documents if (each.kind, each.key) == (kind, key)), None)
 
 
 def _before(at: float, age_s: float | None) -> float | None:

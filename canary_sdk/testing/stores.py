@@ -412,6 +412,24 @@ class StoreConformance:
         assert len(set(versions)) == len(store.audit(limit=1_000)) == 100
 
     @pytest.mark.usefixtures("_restless")
+    def test_of_those_that_expect_the_same_one_wins(self, store: FlagStore) -> None:
+        """Commits of different documents that expect the same revision of one in common: one is made, whole."""
+        together = Barrier(4)
+
+        def take(number: int) -> bool:
+            together.wait(PATIENCE_S)
+            try:
+                commit(store, put(f"own {number}", "1", expected=0), quietly("common", f"{number}", expected=0))
+            except StaleWrite:
+                return False
+            return True
+
+        with ThreadPoolExecutor(4) as pool:
+            won = [number for number, made in enumerate(pool.map(take, range(4), timeout=PATIENCE_S)) if made]
+        assert len(won) == 1
+        assert bodies(store) == {f"own {won[0]}": "1", "common": f"{won[0]}"}
+
+    @pytest.mark.usefixtures("_restless")
     def test_concurrent_journals_lose_nothing(self, store: FlagStore) -> None:
         """Threads that count up one document quietly leave one line for each count, in its order."""
         together = Barrier(4)

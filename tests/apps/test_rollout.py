@@ -195,3 +195,22 @@ def test_a_file_is_checked_without_a_store(tmp_path: Path, monkeypatch: pytest.M
     assert "stage 1, slos: found neither here nor in the flag" in result.stdout
     assert "found the time zone 'Europe/Brelin', which is not known; did you mean" in result.stdout
     assert not Path("canary.db").exists()
+
+
+def test_roles_are_enforced_where_they_are_declared(application: Host) -> None:
+    """Whoever lacks the role is told who has it; `check` knows of the section, and the history of every approval."""
+    Path("roles.toml").write_text('[roles]\nsre-lead = ["bo", "cy"]\n')
+    said("flags", "apply", "roles.toml")
+    assert said("rollout", "check").startswith("checkout: nothing")
+    said("rollout", "start", FLAG, "--actor", "ana")
+    application.serve(12)
+    refused = run("rollout", "approve", FLAG, "sre-lead", "--actor", "ana")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "ana does not have the role 'sre-lead'; bo and cy have it" in refused.stderr
+    said("rollout", "approve", FLAG, "sre-lead", "--actor", "Bo", "--reason", "flat")
+    assert "✔ sre-lead, Bo: flat" in said("rollout", "status", FLAG)
+    application.serve(3)
+    assert application.share == 100
+    Path("roles.toml").write_text('[roles]\nsre = ["bo"]\n')
+    said("flags", "apply", "roles.toml")
+    assert "stage 2, approval 0: found 'sre-lead', which nobody has" in run("rollout", "check").stdout

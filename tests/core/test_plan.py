@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tomllib
 from contextlib import suppress
 from typing import Any, Final
@@ -347,9 +348,19 @@ def test_approvals_that_nobody_can_give_are_named() -> None:
     assert messages(plan, roles={"sre-lead": ["ana"], "owner": ["bo"]}) == []
     assert messages(plan, roles={"sre-leads": ["ana"], "owner": ["bo"]}) == [
         "stages.0.approval.0: found 'sre-lead', which nobody has; did you mean 'sre-leads'?",
+    ]
+    assert messages(plan, roles={"sre-lead": ["ana"], "owner": ["Ana "]}) == [
         "stages.0.approval: found 2 roles that overlap: too few people have them, one each is needed",
     ]
-    assert len(messages(plan, roles={"sre-lead": ["ana"], "owner": ["ana"]})) == 1
+
+
+@given(st.lists(st.sets(st.sampled_from("abcd"), min_size=1), min_size=1, max_size=4))
+def test_overlapping_roles_are_found_wherever_they_overlap(holders: list[set[str]]) -> None:
+    """Exactly where no choice of people gives every role another one, as trying all of them shows."""
+    roles = {f"role {number}": sorted(people) for number, people in enumerate(holders)}
+    plan = parse_plan(a_plan({"percent": 100, "bake": "1h", "approval": list(roles)}, four_eyes=True))
+    possible = any(len(set(choice)) == len(holders) for choice in itertools.product(*holders))
+    assert (messages(plan, roles=roles) == []) is possible
 
 
 def test_an_unknown_place_is_named() -> None:

@@ -16,7 +16,7 @@ from canary_sdk.evidence.rollout import record_of
 from tests.runtime.leading import FLAG, SLOS, Host, Hosts, a_config, healthy, slow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from canary_sdk.testing import ManualClock
@@ -146,6 +146,61 @@ def test_the_sequential_judge_leads_a_rollout_as_well(hosts: Hosts) -> None:
     weighed = [line.weighed for line in lines(host, Judged)]
     assert {each.action for each in weighed if each} == {"CONTINUE"}
     assert len([each for each in weighed if each]) >= 4
+
+
+def test_an_indicator_that_nobody_reports_holds_it_under_the_default_judge_too(hosts: Hosts) -> None:
+    """The judge hears of units of work only; what is promised of an indicator has to be known as well, soft or not."""
+    host = hosts.start()
+    config = a_config(slos=[*SLOS, "cache_hit > 90%"])
+    config["flags"][FLAG]["soft"] = ["basket.p50 > 20"]
+    host.canary.apply({**config, "auto_rollback": {"interval": "2s"}})
+
+    def reporting(**values: float) -> Callable[[bool], float]:
+        def latency(_: bool) -> float:
+            for name, value in values.items():
+                host.canary.observe(name, value)
+            return 0.1
+
+        return latency
+
+    host.serve(4)
+    host.canary.rollouts.start(FLAG)
+    host.serve(20, rate=320)
+    assert (host.state.status, host.share) == (Status.HELD, 20.0)
+    assert "cache_hit is INCONCLUSIVE" in host.state.reason
+    host.serve(8, reporting(cache_hit=True), rate=320)
+    assert (host.state.status, host.share) == (Status.HELD, 20.0)
+    assert "basket.p50 is INCONCLUSIVE" in host.state.reason
+    host.serve(8, reporting(cache_hit=True, basket=10), rate=320)
+    assert (host.state.status, host.share) == (Status.HELD, 20.0)
+    assert "basket.p50" in host.state.reason
+    host.serve(8, reporting(cache_hit=True, basket=30), rate=320)
+    assert host.share == 100
+
+
+def test_a_stage_that_answers_next_to_nobody_shows_nothing(hosts: Hosts) -> None:
+    """That nothing speaks against the candidate is no evidence before it has answered as many as `min_samples`."""
+    host = hosts.start()
+    host.canary.apply({**a_config(), "auto_rollback": {"interval": "2s", "min_samples": 200}})
+    host.serve(4)
+    host.canary.rollouts.start(FLAG)
+    host.serve(10)
+    assert (host.state.status, host.share) == (Status.HELD, 20.0)
+    assert host.state.reason.startswith("the candidate has answered ")
+    assert host.state.reason.endswith(" requests in this stage, at least 200 are needed")
+    host.serve(10)
+    assert host.share == 100
+
+
+def test_a_judge_without_data_says_which_arm_is_silent(hosts: Hosts) -> None:
+    """What holds it is told in a word, and not by what was counted long ago."""
+    host = hosts.start()
+    host.canary.apply({**a_config(), "auto_rollback": {"interval": "2s"}})
+    host.serve(4)
+    host.canary.rollouts.start(FLAG)
+    host.serve(3)
+    host.serve(8, rate=0)
+    assert host.state.reason == "the candidate has answered no request in the last 2 s"
 
 
 def test_what_it_is_run_by_is_written_down_whenever_it_changes(hosts: Hosts, host: Host) -> None:
@@ -412,12 +467,12 @@ def test_a_lost_race_is_looked_at_again(host: Host, hosts: Hosts) -> None:
     save = repository.save_rollout
     raced: list[Any] = []
 
-    def overtaken(rollout: Any, *others: Any) -> None:
+    def overtaken(rollout: Any, *others: Any, **named: Any) -> None:
         if not raced:
             raced.append(rollout)
             with connect(hosts.url, environment="production", background=False) as operator:
                 operator.rollouts.pause(FLAG, actor="ana")
-        save(rollout, *others)
+        save(rollout, *others, **named)
 
     repository.save_rollout = overtaken
     host.serve(20)
@@ -433,7 +488,7 @@ def test_while_the_store_is_away_nothing_moves(host: Host) -> None:
     store: Any = host.canary._repository
     save, version = store.save_rollout, store.version
 
-    def away(*_: Any) -> Any:
+    def away(*_: Any, **__: Any) -> Any:
         raise StoreError("the store is away")
 
     store.save_rollout = store.version = away
@@ -511,6 +566,34 @@ def test_no_more_begin_than_the_plan_allows(hosts: Hosts, clock: ManualClock) ->
     assert host.canary.rollouts.status("other").stage == 1
 
 
+def test_two_that_begin_in_the_same_moment_do_not_both(hosts: Hosts, clock: ManualClock) -> None:
+    """Each host has counted that there is room, and the other one begins before it has stored: it looks again."""
+    host, other = hosts.start("a"), hosts.start("b")
+    config = a_config(parallel=1)
+    config["flags"]["other"] = config["flags"][FLAG]
+    host.canary.apply(config)
+    for each, flag_key in ((host, FLAG), (other, "other")):
+        each.canary.rollouts.start(flag_key, at=clock.wall() + 3)
+        each.tick()  # it is this host's from now on
+    repository: Any = host.canary._repository
+    save = repository.save_rollout
+    raced: list[str] = []
+
+    def overtaken(rollout: Any, *others: Any, **named: Any) -> None:
+        if rollout.stage == 1 and not raced:
+            raced.append(rollout.flag_key)
+            other.tick()
+        save(rollout, *others, **named)
+
+    repository.save_rollout = overtaken
+    host.serve(6, healthy, 80, other)
+    assert raced == [FLAG]
+    assert host.canary.rollouts.status("other").stage == 1
+    assert host.state.stage == 0
+    assert "1 other rollout is under way" in host.state.reason
+    other.canary.close()
+
+
 def test_two_that_meet_in_the_same_requests_are_told_of(hosts: Hosts) -> None:
     """Once for as long as both are under way; of flags that are not, or not met together, nothing is told."""
     host = hosts.start()
@@ -585,6 +668,63 @@ def test_the_last_interval_before_an_abort_is_written_down(host: Host) -> None:
     assert lines(host, Ruling)[-1].action == "ABORT"
     (aborted,) = [event for event in host.events if isinstance(event, RolloutAborted)]
     assert aborted.stage == 1
+
+
+def test_what_a_trip_cuts_short_is_written_down(hosts: Hosts) -> None:
+    """The figures between the last interval and the trip, and the word of the judge that tripped it."""
+    host = hosts.start()
+    stages = [{"percent": 20, "bake": "1h"}, {"percent": 100, "bake": "1h"}]
+    host.canary.apply({**a_config(stages=stages), "auto_rollback": {"interval": "10s"}})
+    host.serve(4)
+    host.canary.rollouts.start(FLAG)
+    host.serve(12)
+    whole = lines(host, Interval)
+    host.serve(6, slow)
+    assert host.state.status is Status.ABORTED
+    intervals, judged = lines(host, Interval), lines(host, Judged)
+    assert intervals[:-1] == whole
+    assert [line.at for line in intervals] == [line.at for line in judged]
+    assert 0 < intervals[-1].candidate.seconds < 10
+    assert intervals[-1].candidate.over[0.5] > 10
+    assert judged[-1].weighed is not None
+    assert judged[-1].weighed.action == "ROLLBACK"
+    record = record_of(host.canary.rollouts.journal(FLAG), FLAG, "production")
+    assert record.problems == ()
+    (kept,) = [check for check in record.checks if "keeps its promises" in check.claim]
+    assert kept.held is False
+
+
+def test_what_is_cut_short_in_a_new_stage_is_of_that_stage(hosts: Hosts) -> None:
+    """An interval that began before the stage tells nothing of it: what is written down begins with the stage."""
+    host = hosts.start()
+    host.canary.apply({**a_config(), "auto_rollback": {"interval": "10s"}})
+    host.serve(4)
+    host.canary.rollouts.start(FLAG)
+    while host.state.stage < 2:
+        host.serve(0.5)
+    host.serve(8, slow)
+    assert host.state.status is Status.ABORTED
+    moved = lines(host, Transition)
+    last = lines(host, Interval)[-1]
+    assert last.at - last.candidate.seconds >= moved[-2].at - 0.01
+    assert last.candidate.over[0.5] > 0.9 * last.candidate.requests
+
+
+@pytest.mark.parametrize("plan", [{}, {"baseline": "4s"}], ids=["not asked for", "measured"])
+def test_the_frozen_baseline_is_written_down(hosts: Hosts, plan: dict[str, Any]) -> None:
+    """What was counted while everybody had the baseline stands where stage 1 begins, and in the report."""
+    host = hosts.start()
+    host.canary.apply(a_config(**plan))
+    host.serve(4)
+    host.canary.rollouts.start(FLAG)
+    host.serve(12)
+    (frozen,) = [line.baseline for line in lines(host, Transition) if line.baseline]
+    assert frozen == host.state.baseline
+    assert frozen.requests >= 80
+    assert frozen.quantiles[0.5] == pytest.approx(0.1, rel=0.02)
+    record = record_of(host.canary.rollouts.journal(FLAG), FLAG, "production")
+    assert record.stages[0].name == "before stage 1"
+    assert record.stages[0].seen == {"baseline": frozen}
 
 
 def test_errors_of_orders_are_of_the_package(host: Host) -> None:

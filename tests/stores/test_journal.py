@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Final
+from threading import Barrier
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -12,11 +14,17 @@ from canary_sdk.core.rollout.advance import advance, ruling
 from canary_sdk.core.rollout.grounds import Evidence, Now
 from canary_sdk.core.rollout.journal import Consent, Record
 from canary_sdk.core.rollout.orders import pause, start
-from canary_sdk.core.rollout.state import By, Rollout, transition
+from canary_sdk.core.rollout.state import By, Rollout, Status, entered, transition
 from canary_sdk.errors import StaleWrite, StoreError
 from canary_sdk.ports import Change, JournalLine, Stamp
 from canary_sdk.stores.memory import MemoryStore
 from canary_sdk.stores.repository import DocumentRepository
+from canary_sdk.stores.sqlite import SQLiteStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from canary_sdk.ports import FlagStore
 
 AT: Final = 1_750_000_000.0
 PLAN: Final = parse_plan({"stages": [{"percent": 5, "bake": "1h"}, {"percent": 100, "bake": "1h"}]})
@@ -153,3 +161,56 @@ def test_a_damaged_state_is_not_overwritten(store: MemoryStore, repository: Docu
     store.commit([Change("rollout", "production/checkout", "{}")], actor="", reason="", at=AT)
     with pytest.raises(StoreError, match="damaged"):
         repository.save_rollout(Rollout(flag_key="checkout", seq=1), STAMP)
+
+
+# --- how many at the same time ---
+
+FLAGS: Final = ("a", "b", "c", "d")
+
+
+def beginning(repository: DocumentRepository) -> dict[str, Rollout]:
+    """Store rollouts that were started; return them as they are in stage 1."""
+    repository.apply({"flags": {key: {} for key in FLAGS}}, STAMP, force=False)
+    begun = {}
+    for key in FLAGS:
+        state, _ = start(PLAN, Rollout(flag_key=key), ANA)
+        repository.save_rollout(state, STAMP)
+        begun[key] = replace(entered(PLAN, state, 1, AT)[0], seq=state.seq + 1)
+    return begun
+
+
+def test_no_more_begin_than_there_is_room_for(repository: DocumentRepository) -> None:
+    """The one too many is overtaken, as long as no other is through; who has begun goes on."""
+    states = beginning(repository)
+    for key in ("a", "b"):
+        repository.save_rollout(states[key], STAMP, parallel=2)
+    with pytest.raises(StaleWrite, match="2 other rollouts are under way by now, at most 2 may be"):
+        repository.save_rollout(states["c"], STAMP, parallel=2)
+    repository.save_rollout(replace(states["a"], seq=states["a"].seq + 1, stage=2), STAMP, parallel=2)
+    repository.save_rollout(replace(states["b"], seq=states["b"].seq + 1, status=Status.PROMOTED), STAMP, parallel=2)
+    repository.save_rollout(states["c"], STAMP, parallel=2)
+    assert repository.load().under_way(besides="") == 2
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_of_those_that_begin_at_once_one_does(tmp_path: Path, kind: str) -> None:
+    """Each from its own process's store and in its own thread: whoever has not seen the other is overtaken."""
+    shared = MemoryStore()
+    stores: list[FlagStore] = [shared if kind == "memory" else SQLiteStore(tmp_path / "canary.db") for _ in FLAGS]
+    repositories = [DocumentRepository(each, "production") for each in stores]
+    states = beginning(repositories[0])
+    together = Barrier(len(FLAGS))
+
+    def begin(repository: DocumentRepository, key: str) -> bool:
+        together.wait(10)
+        try:
+            repository.save_rollout(states[key], STAMP, parallel=1)
+        except StaleWrite:
+            return False
+        return True
+
+    with ThreadPoolExecutor(len(FLAGS)) as pool:
+        won = list(pool.map(begin, repositories, FLAGS, timeout=10))
+    assert won.count(True) == repositories[0].load().under_way(besides="") == 1
+    for each in stores:
+        each.close()

@@ -100,7 +100,10 @@ class PlanDeclaration:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """Everything that one configuration declares; `auto_rollback` and `retention` are None where it is silent."""
+    """Everything that one configuration declares; what there is one of is None where it is silent.
+
+    `roles` are the people who may approve in each.
+    """
 
     flags: Mapping[str, FlagDeclaration]
     auto_rollback: AutoRollback | None = None
@@ -108,6 +111,7 @@ class Declaration:
     plans: Mapping[str, PlanDeclaration] = field(default_factory=dict)
     channels: Mapping[str, ChannelDeclaration] = field(default_factory=dict)
     retention: Retention | None = None
+    roles: Mapping[str, list[str]] | None = None
 
 
 def parse_declaration(data: object) -> Declaration:
@@ -126,6 +130,7 @@ def parse_declaration(data: object) -> Declaration:
         sections.get("plans", {}),
         sections.get("notify", {}),
         sections.get("retention"),
+        sections.get("roles"),
     )
 
 
@@ -196,6 +201,25 @@ def auto_rollback_fields(value: AutoRollback) -> dict[str, Any]:
         "notify": list(value.notify),
         "probe_after": value.probe_after_s,
     }
+
+
+# --- roles ---
+
+
+def parse_roles(found: object) -> dict[str, list[str]]:
+    """Read who has which role: a table of names.
+
+    Raises:
+        ConfigError: with all mistakes, at paths below the table.
+    """
+    roles: dict[str, list[str]] = whole(each_named(_read_role), found)
+    return roles
+
+
+def _read_role(role: str, found: object) -> list[str]:
+    filled(role)
+    people: list[str] = list_of(filled, of="people's names")(found)
+    return people
 
 
 # --- flags ---
@@ -492,4 +516,5 @@ _SECTIONS: Final[Mapping[str, Reader]] = {
     "notify": each_named(read_channel),
     "auto_rollback": parse_auto_rollback,
     "retention": parse_retention,
+    "roles": parse_roles,
 }

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 from canary_sdk.core.breaker import RollbackRule
 from canary_sdk.core.judge.slo import Metric, say_number, say_rate
 from canary_sdk.core.reading import hint
+from canary_sdk.core.rollout.state import person
 from canary_sdk.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from canary_sdk.core.breaker import AutoRollback
     from canary_sdk.core.flags.flag import Flag
@@ -110,14 +111,31 @@ def _about_roles(plan: Plan, roles: Mapping[str, Collection[str]] | None) -> Ite
         return
     for index, stage in enumerate(plan.stages):
         place = ("stages", str(index), "approval")
-        people = {person for role in stage.approval for person in roles.get(role, ())}
+        holders = [frozenset(map(person, roles.get(role, ()))) for role in stage.approval]
         for at, role in enumerate(stage.approval):
             if not roles.get(role):
                 known = sorted(name for name, holders in roles.items() if holders)
                 yield Problem((*place, str(at)), f"found {role!r}, which nobody has{hint(role, known)}")
-        if plan.four_eyes and people and len(people) < len(stage.approval):
+        if plan.four_eyes and all(holders) and not _can_all_agree(holders):
             message = f"found {len(stage.approval)} roles that overlap: too few people have them, one each is needed"
             yield Problem(place, message)
+
+
+def _can_all_agree(holders: Sequence[Collection[str]]) -> bool:
+    """Tell whether each role can speak through another person: by augmenting paths (Kuhn 1955)."""
+    speaks: dict[str, int] = {}
+
+    def seat(role: int, asked: set[str]) -> bool:
+        """Find somebody for a role, if need be by finding somebody else for theirs."""
+        for who in holders[role]:
+            if who not in asked:
+                asked.add(who)
+                if who not in speaks or seat(speaks[who], asked):
+                    speaks[who] = role
+                    return True
+        return False
+
+    return all(seat(role, set()) for role in range(len(holders)))
 
 
 def _about_zones(plan: Plan, zones: Collection[str] | None) -> Iterator[Problem]:

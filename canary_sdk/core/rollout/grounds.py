@@ -28,13 +28,14 @@ class Standing(IntEnum):
     HARD = 4
 
 
-def standing_of(verdict: Verdict, soft: Collection[Slo] = ()) -> Standing:
+def standing_of(verdict: Verdict, soft: Collection[Slo] = (), *, in_part: bool = False) -> Standing:
     """Tell what a verdict means where a breach of `soft` SLOs only holds; acceptable is good enough.
 
-    Where only soft SLOs were looked at, nothing is known of the promises that count.
+    Where only soft SLOs were looked at, nothing is known of the promises that count, unless the verdict is `in_part`:
+    then somebody else looks at the others.
     """
     standings = [_standing(finding, soft) for finding in verdict.findings]
-    if all(finding.slo in soft for finding in verdict.findings):
+    if not in_part and all(finding.slo in soft for finding in verdict.findings):
         standings.append(Standing.UNKNOWN)
     return max(standings)
 

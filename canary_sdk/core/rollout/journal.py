@@ -97,7 +97,10 @@ class Ruling(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition(Record):
-    """One status or stage became another, by itself or on somebody's word."""
+    """One status or stage became another, by itself or on somebody's word.
+
+    `baseline` is what was counted while everybody had the baseline, where stage 1 is entered.
+    """
 
     tag: ClassVar[str] = "t"
 
@@ -109,6 +112,7 @@ class Transition(Record):
     percent: float
     who: str = ""
     reason: str = ""
+    baseline: Tally | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,7 @@
 """What a person orders of a rollout. Each order returns the new state and what to tell, or is refused with a reason.
 
 The shell loads the state, calls, compares and sets, and tells, as in `advance`; a lost compare-and-set means that
-the order was given to a state that is no more, so it is tried again on the new one, which may refuse it. Who may speak
-for a role is for the shell to know.
+the order was given to a state that is no more, so it is tried again on the new one, which may refuse it.
 
 A person may do what the evidence does not do yet, and says so by name. No order skips an approval, none brings back
 what was aborted except a restart, and a trip aborts whatever was ordered. With four eyes, whoever started it gives no
@@ -12,13 +11,16 @@ order that lets the candidate reach more people.
 from __future__ import annotations
 
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from canary_sdk.core.events import RolloutAborted, RolloutPaused, RolloutResumed, RolloutScheduled, StageApproved
-from canary_sdk.core.rollout.state import Approval, Rollout, Status, entered, missing_roles
+from canary_sdk.core.rollout.state import Approval, Rollout, Status, entered, missing_roles, person
 from canary_sdk.errors import Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from canary_sdk.core.events import Event
     from canary_sdk.core.plan import Plan
     from canary_sdk.core.rollout.state import By
@@ -29,6 +31,7 @@ Decision = tuple[Rollout, tuple["Event", ...]]
 AT_ONCE: Final = 0.0
 """When a rollout begins that waits for no time: whoever's wall clock is behind must not wait for it."""
 
+_NOT_DECLARED: Final[Mapping[str, Collection[str]]] = MappingProxyType({})
 _UNDER_WAY: Final = (Status.RUNNING, Status.HELD, Status.PAUSED)
 
 _ALLOWED: Final = {
@@ -100,10 +103,18 @@ def resume(plan: Plan, state: Rollout, by: By) -> Decision:
     return going, (told,)
 
 
-def approve(plan: Plan, state: Rollout, role: str, by: By, stage: int | None = None) -> Decision:
+def approve(
+    plan: Plan,
+    state: Rollout,
+    role: str,
+    by: By,
+    stage: int | None = None,
+    roles: Mapping[str, Collection[str]] | None = _NOT_DECLARED,
+) -> Decision:
     """Agree, for a role, that a stage may be entered: the next one unless named. Raises `Refused`.
 
-    With four eyes nobody approves what he has started, nor one stage in two roles.
+    Where `roles` says who has which, only they may; where it is empty, whoever says so; where it is None, because it
+    cannot be read, nobody. With four eyes nobody approves what he has started, nor one stage in two roles.
     """
     _require("approve", state)
     _require_plan(plan, state)
@@ -112,6 +123,7 @@ def approve(plan: Plan, state: Rollout, role: str, by: By, stage: int | None = N
     if wanted <= state.stage or role not in plan.roles(wanted):
         asked = " and ".join(plan.roles(wanted)) if wanted > state.stage else ""
         raise Refused(f"stage {wanted} does not wait for {role!r}; it needs {asked or 'no approval'}")
+    _require_role(role, by, roles)
     if role not in missing_roles(plan, state, wanted):
         raise Refused(f"stage {wanted} has been approved by {role!r} already")
     if plan.four_eyes and any(_is_same(each.by, by) for each in state.approvals if each.stage == wanted):
@@ -192,8 +204,17 @@ def _require_other(plan: Plan, state: Rollout, by: By) -> None:
         raise Refused(f"{by.who} has started it, and with four eyes somebody else has to agree")
 
 
+def _require_role(role: str, by: By, roles: Mapping[str, Collection[str]] | None) -> None:
+    if roles is None:
+        raise Refused(f"it cannot be read who has the role {role!r}: mend [roles], and apply it again")
+    holders = roles.get(role, ())
+    if roles and person(by.who) not in map(person, holders):
+        who = " and ".join(holders) or "nobody"
+        raise Refused(f"{by.who} does not have the role {role!r}; {who} {'have' if len(holders) > 1 else 'has'} it")
+
+
 def _is_same(one: By, other: By) -> bool:
-    return one.who.strip().casefold() == other.who.strip().casefold()
+    return person(one.who) == person(other.who)
 
 
 def _ordered(state: Rollout, by: By, **changes: object) -> Rollout:

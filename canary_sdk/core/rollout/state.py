@@ -61,6 +61,11 @@ class Cause(StrEnum):
     PARALLEL = "parallel"
 
 
+def person(name: str) -> str:
+    """Return what tells one person from another: blanks around a name and capitals do not."""
+    return name.strip().casefold()
+
+
 @dataclass(frozen=True, slots=True)
 class By:
     """Who ordered something, at which wall time in seconds, and why."""
@@ -310,4 +315,5 @@ def transition(before: Rollout, after: Rollout, at: float) -> Transition | None:
         percent=after.percent,
         who=after.ordered.who if after.ordered and after.ordered != before.ordered else "",
         reason=after.reason,
+        baseline=after.baseline if before.stage < after.stage == 1 else None,
     )

@@ -254,7 +254,7 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
         "[flag.a]",
         [
             (
-                "flag: unknown key, expected auto_rollback, flags, notify, plans, retention or segments; "
+                "flag: unknown key, expected auto_rollback, flags, notify, plans, retention, roles or segments; "
                 "did you mean 'flags'?"
             )
         ],
@@ -263,12 +263,13 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
         "[auto-rollback]",
         [
             (
-                "auto-rollback: unknown key, expected auto_rollback, flags, notify, plans, retention or segments; "
+                "auto-rollback: unknown key, "
+                "expected auto_rollback, flags, notify, plans, retention, roles or segments; "
                 "did you mean 'auto_rollback'?"
             )
         ],
     ),
-    ("title = 1", ["title: unknown key, expected auto_rollback, flags, notify, plans, retention or segments"]),
+    ("title = 1", ["title: unknown key, expected auto_rollback, flags, notify, plans, retention, roles or segments"]),
     ("flags = []", ["flags: found a list, expected a table"]),
     ("auto_rollback = true", ["auto_rollback: found true, expected a table"]),
     # a flag
@@ -784,7 +785,7 @@ MISTAKES: Final[list[tuple[str, list[str]]]] = [
         "[segment.s]",
         [
             (
-                "segment: unknown key, expected auto_rollback, flags, notify, plans, retention or segments; "
+                "segment: unknown key, expected auto_rollback, flags, notify, plans, retention, roles or segments; "
                 "did you mean 'segments'?"
             )
         ],

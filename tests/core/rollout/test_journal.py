@@ -97,7 +97,7 @@ def test_every_kind_has_its_own_tag() -> None:
         "i": ["attempt", "stage", "candidate", "baseline", "total"],
         "j": ["attempt", "stage", "verdict", "breaches", "weighed"],
         "r": ["seq", "action", "stage", "baked_s", "reason"],
-        "t": ["seq", "attempt", "before", "after", "stage", "percent", "who", "reason"],
+        "t": ["seq", "attempt", "before", "after", "stage", "percent", "who", "reason", "baseline"],
         "a": ["attempt", "stage", "role", "who", "why"],
         "c": ["version", "fields", "who"],
     }

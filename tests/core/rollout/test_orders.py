@@ -210,6 +210,28 @@ def test_an_approval_that_nobody_waits_for_is_refused(role: str, stage: int | No
         orders.approve(PLAN, a_running(), role, BO, stage=stage)
 
 
+@pytest.mark.parametrize(
+    ("roles", "message"),
+    [
+        ({"sre-lead": ["ana"]}, "bo does not have the role 'sre-lead'; ana has it"),
+        ({"sre-lead": ["ana", "cy"]}, "bo does not have the role 'sre-lead'; ana and cy have it"),
+        ({"owner": ["bo"]}, "bo does not have the role 'sre-lead'; nobody has it"),
+        (None, "it cannot be read who has the role 'sre-lead'"),
+    ],
+)
+def test_a_role_is_for_those_who_have_it(roles: dict[str, list[str]] | None, message: str) -> None:
+    """Where it is declared who has which; nothing is approved then, nor where that cannot be read."""
+    with pytest.raises(Refused, match=message):
+        orders.approve(PLAN, a_running(), "sre-lead", BO, roles=roles)
+
+
+@pytest.mark.parametrize("roles", [{}, {"sre-lead": ["ana", " BO"]}])
+def test_whoever_has_the_role_may_approve(roles: dict[str, list[str]]) -> None:
+    """However the name is written; where nothing is declared, whoever says so."""
+    state, _ = orders.approve(PLAN, a_running(), "sre-lead", BO, roles=roles)
+    assert state.approvals == (Approval(2, "sre-lead", BO),)
+
+
 def test_an_approval_is_given_once() -> None:
     """The second is refused, so that nobody believes to have changed who approved."""
     state, _ = orders.approve(PLAN, a_running(), "sre-lead", BO)
