@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
+from canary_sdk import connect
+
 ROOT = Path(__file__).parents[2]
 
 # Not `inspect`: the standard library's own `dataclasses` brings it.
@@ -30,6 +32,24 @@ HEAVY = {
     "uvicorn",
     "wrapt",
 }
+
+# What is imported with the package, and with a middleware. Whatever else serves comes with `connect`.
+NAMES = {"", ".clock", ".compose", ".core", ".core.flags", ".core.flags.evaluation", ".errors"}
+MIDDLEWARE = {".integrations", ".integrations.ending", ".integrations.routes", ".measure", ".measure.ring"}
+MIDDLEWARE |= {".runtime", ".runtime.scope"}
+OURS = {
+    "canary_sdk": NAMES,
+    "canary_sdk.integrations.asgi": {*NAMES, *MIDDLEWARE, ".integrations.asgi"},
+    "canary_sdk.integrations.wsgi": {*NAMES, *MIDDLEWARE, ".integrations.body", ".integrations.wsgi"},
+}
+
+FIRST_REQUEST = """
+import canary_sdk
+canary = canary_sdk.connect({url!r}, background=False)
+before = set(sys.modules)
+with canary.scope("job", key="user-42"):
+    assert canary.is_enabled("checkout")
+"""
 
 WATCH = """
 import _thread, json, sys, threading
@@ -63,13 +83,25 @@ def footprint(act: str) -> Footprint:
     return Footprint(*json.loads(done.stdout))
 
 
-@pytest.fixture(
-    scope="module",
-    params=["import canary_sdk", "import canary_sdk.integrations.asgi", "import canary_sdk.integrations.wsgi"],
-)
+@pytest.fixture(scope="module", params=OURS)
 def imported(request: pytest.FixtureRequest) -> Footprint:
     """Import the package or a middleware, and do nothing with it."""
-    return footprint(request.param)
+    return footprint(f"import {request.param}")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_it_loads_so_much_of_ours(name: str) -> None:
+    """What serves is not imported with the package, nor with a middleware."""
+    loaded = {each for each in footprint(f"import {name}").loaded if each.partition(".")[0] == "canary_sdk"}
+    assert loaded == {f"canary_sdk{each}" for each in OURS[name]}
+
+
+def test_the_first_request_does_not_import(tmp_path: Path) -> None:
+    """Whoever connects has imported what wakes the process, answers, and measures."""
+    url = f"sqlite:///{tmp_path}/canary.db"
+    with connect(url, background=False) as canary:
+        canary.apply({"flags": {"checkout": {"rollout": 100}}})
+    assert footprint(FIRST_REQUEST.format(url=url)).loaded == []
 
 
 def test_it_loads_nothing_heavy(imported: Footprint) -> None:
