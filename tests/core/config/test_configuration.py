@@ -6,7 +6,7 @@ import math
 import string
 import tomllib
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from hypothesis import given
@@ -16,13 +16,20 @@ from canary_sdk.core.breaker import AutoRollback, RollbackRule
 from canary_sdk.core.config.configuration import (
     auto_rollback_fields,
     parse_auto_rollback,
+    parse_channel,
     parse_declaration,
     parse_flag,
+    parse_plan_template,
+    parse_segment,
 )
 from canary_sdk.core.flags.flag import Flag, FlagType, Metadata, Variant
 from canary_sdk.core.judge.slo import parse_slo
+from canary_sdk.core.plan import parse_plan
 from canary_sdk.core.reading import LONGEST_S, parse_duration, parse_percent
 from canary_sdk.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EXAMPLE: Final = """
 [flags.new-checkout]
@@ -191,9 +198,37 @@ def test_an_environment_divides_what_the_base_does_not() -> None:
     one = {"type": "string", "default": "x", "candidate": "c", "environments": {"s": {"variants": colours}}}
     flag = parse_flag("f", one)
     assert (flag.base.candidate, flag.base.variants) == ("c", ())
-    assert [each.name for each in flag.for_environment("s").candidates] == ["blue", "green"]
+    served = flag.for_environment("s")
+    assert ([each.name for each in served.candidates], served.candidate) == (["blue", "green"], "x")
     other = {"type": "string", "default": "x", "variants": colours, "environments": {"s": {"candidate": "c"}}}
     assert [each.name for each in parse_flag("f", other).for_environment("s").candidates] == ["candidate"]
+
+
+@pytest.mark.parametrize(
+    ("read", "fields"),
+    [
+        (parse_flag, {"rollout": 5.0, "noise": {"p95": 0.0, "shape": 0.25}}),
+        (parse_segment, {"description": "the Swiss", "if": {"attribute": "country", "in": ["CH"]}}),
+        (parse_plan_template, {"stages": [{"percent": 100.0, "bake": 3600.0}], "watch": 60.0}),
+        (parse_channel, {"kind": "slack", "url_env": "HOOK"}),
+    ],
+)
+def test_each_part_is_read_again_from_its_fields(read: Callable[[str, object], Any], fields: dict[str, Any]) -> None:
+    """By itself, as a store keeps it; and refused at the path where a configuration has it."""
+    part = read("f", fields)
+    assert part.key == "f"
+    assert part.fields.items() >= fields.items()
+    assert read("f", part.fields) == part
+    with pytest.raises(ConfigError) as caught:
+        read("f", {**fields, "sur prise": 1})
+    ((_, key, mistake),) = [problem.path for problem in caught.value.problems]
+    assert (key, mistake) == ("f", "sur prise")
+
+
+def test_a_plan_that_flags_share_is_read_whole() -> None:
+    """Its fields are those of the plan that it is."""
+    template = parse_plan_template("careful", {"stages": [{"percent": 100, "bake": "1h"}]})
+    assert template.plan == parse_plan(template.fields) == parse_plan({"stages": [{"percent": 100, "bake": "1h"}]})
 
 
 def test_fields_are_canonical() -> None:

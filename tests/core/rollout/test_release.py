@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from canary_sdk.core.breaker import AutoRollback
+from canary_sdk.core.flags.bucketing import seed_of
 from canary_sdk.core.flags.flag import Flag
+from canary_sdk.core.flags.schemes import Bucketing
+from canary_sdk.core.judge.sequential import Stage, Terms
 from canary_sdk.core.judge.slo import parse_slo
+from canary_sdk.core.judge.streams import Grant
 from canary_sdk.core.plan import parse_plan
 from canary_sdk.core.rollout.release import BY_HAND_S, LEAST_PLANNED_S, Release, release_of, terms_of
 from canary_sdk.core.rollout.state import Rollout, Status
@@ -61,6 +65,31 @@ def test_a_percentage_by_hand_is_one_stage_of_a_day() -> None:
     assert release_of(replace(FLAG, slos=slos("p95 < 400ms"))).identity != release.identity
 
 
+def test_who_is_on_trial_is_told_by_the_flag() -> None:
+    """By its salt, else its key, and in whose way; with the noise that an operator kept. The least percentage runs."""
+    plain = release_of(replace(FLAG, rollout=0.001))
+    assert plain == Release(
+        seed=seed_of("checkout"), stages=(Stage(percent=0.001, longest_s=BY_HAND_S, slos=FLAG.slos),), running=0
+    )
+    theirs = release_of(replace(FLAG, salt="other", bucketing=Bucketing.UNLEASH, noise={"p95": 0.1}))
+    assert (theirs.seed, theirs.is_ours, theirs.noise) == (seed_of("other"), False, {"p95": 0.1})
+
+
+def test_terms_are_the_release_with_what_was_learnt_and_granted() -> None:
+    """Each stage is granted by its own percentage; of noise, more counts, whoever found it."""
+    release = replace(on_plan(2), noise={"p95": 0.3, "shape": 0.1}, soft=frozenset({"p99"}))
+    terms = terms_of(release, POLICY, lambda percent: Grant(ratio=1 + percent), noise={"p95": 0.2, "errors": 0.4})
+    assert terms == Terms(
+        stages=tuple(replace(stage, grant=Grant(ratio=1 + stage.percent)) for stage in release.stages),
+        tolerance=POLICY.tolerance,
+        soft=frozenset({"p99"}),
+        noise={"p95": 0.3, "shape": 0.1, "errors": 0.4},
+    )
+    learnt = terms_of(replace(release, noise={"p95": 0.1}), POLICY, noise={"p95": 0.2})
+    assert (learnt.noise, learnt.stages) == ({"p95": 0.2}, release.stages)
+    assert terms_of(release_of(FLAG), POLICY).shares == (0.5,)
+
+
 def test_stages_by_hand_never_use_up_more_than_the_promise() -> None:
     """However many there are, their shares add up to less than 1, and the first may use half of it."""
     shares = [terms_of(release_of(FLAG), POLICY, number=number).shares for number in range(1, 2000)]
@@ -82,12 +111,18 @@ def test_a_plan_has_all_its_stages_and_the_watch_that_follows() -> None:
     assert (release.running, release.first) == (1, 5.0)
     assert terms_of(release, POLICY).shares == ()
     assert terms_of(release, POLICY).tolerance == 0.2
+    long = parse_plan({"stages": [{"percent": 100, "bake": "240h", "soft": ["p99 < 1s"]}]})
+    release = release_of(replace(FLAG, plan=long), Rollout(flag_key="checkout", status=Status.RUNNING, stage=1))
+    assert release.stages[0].longest_s == 10 * 86400.0
+    assert release.soft == {"p99"}
 
 
 @pytest.mark.parametrize(
     ("stage", "fields", "running"),
     [
         (0, {}, None),
+        (0, {"percent": 5.0}, None),
+        (1, {"percent": 0.001}, 0),
         (4, {"status": Status.PROMOTED}, 3),
         (2, {"status": Status.ABORTED, "percent": 0.0}, None),
         (2, {"status": Status.PAUSED}, 1),
@@ -122,6 +157,9 @@ def test_of_two_promises_of_one_measure_the_hard_one_is_judged() -> None:
     release = release_of(flag)
     assert release.stages[0].slos == slos("p95 < 400ms", "throughput > 9/s", "p99 < 1s")
     assert release.soft == {"p99"}
+    assert release_of(replace(flag, slos=flag.slos[::-1])).stages[0].slos == slos(
+        "throughput > 9/s", "p95 < 400ms", "p99 < 1s"
+    )
 
 
 def test_what_there_is_nothing_to_judge_of_is_not_judged() -> None:
