@@ -170,9 +170,9 @@ class SQLiteStore:
         """Return the oldest lines of a key first, of those whose id is more than `after`."""
         with self._reader.use() as sql:
             rows = sql.execute(
-                "SELECT ?1, at, text, id FROM journal"
-                " WHERE key_id = (SELECT id FROM journal_key WHERE key = ?1) AND id > ?2 ORDER BY id LIMIT ?3",
-                (key, after, max(limit, 0)),
+                "SELECT :key, at, text, id FROM journal"
+                " WHERE key_id = (SELECT id FROM journal_key WHERE key = :key) AND id > :after ORDER BY id LIMIT :limit",
+                {"key": key, "after": after, "limit": max(limit, 0)},
             )
             return tuple(JournalLine(*row) for row in rows)
 
