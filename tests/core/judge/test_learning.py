@@ -10,9 +10,20 @@ import numpy as np
 import pytest
 
 from canary_sdk.core.judge.batch import Batch, Side
-from canary_sdk.core.judge.calibration import Block
+from canary_sdk.core.judge.calibration import BLOCK_S, Block, noise
 from canary_sdk.core.judge.evalues import Pair
-from canary_sdk.core.judge.learning import FEWEST, SETTLED_S, SORTING_S, Learning, begin, granted, sort, take, unlike
+from canary_sdk.core.judge.learning import (
+    FEWEST,
+    SETTLED_S,
+    SORTING_S,
+    Learning,
+    begin,
+    granted,
+    sort,
+    strata_of,
+    take,
+    unlike,
+)
 from canary_sdk.core.judge.sequential import Stage, Terms
 from canary_sdk.core.judge.slo import parse_slo
 from canary_sdk.core.judge.strata import MICRO_BANDS, STRATA
@@ -79,6 +90,52 @@ def test_noise_is_measured_with_a_map_and_enough_blocks() -> None:
     assert restless["shape"] > 10 * calm["shape"] + 0.1
 
 
+def test_a_block_is_what_each_stream_would_have_seen() -> None:
+    """Both sides of a minute, added up: all cells, those up to and over the limit, and who failed; then the next."""
+    learning = learnt(sort(begin(TERMS), MAP), SETTLED_S[-1])
+    edges = learning.case.edges
+    mine, rest = (
+        Side(tuple(tuple(range(first, first + len(each) + 1)) for each in edges), units, 3)
+        for first, units in ((1, 90), (5, 400))
+    )
+    for _ in range(2):
+        assert learning.blocks == ()
+        learning = take(learning, Batch(seconds=BLOCK_S / 2, candidate=mine, baseline=rest))
+    one, other = mine + mine, rest + rest
+
+    def halves(side: Side) -> tuple[tuple[int, int], ...]:
+        cuts = [each.index(1.0) + 1 for each in edges]
+        return tuple((sum(cells[:cut]), sum(cells[cut:])) for cells, cut in zip(side.cells, cuts, strict=True))
+
+    assert learning.blocks == (
+        {
+            "errors": Block(((174, 6),), ((794, 6),), BLOCK_S),
+            "shape": Block(one.cells, other.cells, BLOCK_S),
+            "p95": Block(halves(one), halves(other), BLOCK_S),
+        },
+    )
+    assert learning.minute == (Side(), Side(), 0.0)
+
+
+def test_what_was_seen_of_the_baseline_is_added_up() -> None:
+    """Batch by batch, also between the marks; noise that is known is kept until more is."""
+    batch = Batch(seconds=1.0, baseline=side(np.random.default_rng(1), 50, begin(TERMS).case.edges))
+    once = take(begin(TERMS, noise={"p95": 0.1}), batch)
+    twice = take(once, batch)
+    assert twice.case.past.units > once.case.past.units == 50
+    assert twice.noise == {"p95": 0.1}
+    assert (begin(TERMS).noise, len(begin(TERMS).case.edges), len(begin(TERMS, MAP).case.edges)) == ({}, 1, STRATA)
+
+
+def test_noise_is_that_of_the_blocks() -> None:
+    """Failures are counts of a share that is known, and all else is not."""
+    learning = learnt(sort(begin(TERMS), MAP), SETTLED_S[-1] + 60 * FEWEST, private=0.3)
+    assert learning.noise == {
+        name: noise([each[name] for each in learning.blocks], known=name == "errors")
+        for name in ("errors", "shape", "p95")
+    }
+
+
 def test_what_is_taken_for_granted_is_said() -> None:
     """Alike users without a map, noise that nobody measured, and in the end nothing."""
     assert "nothing of them was seen" in begin(TERMS).assumes
@@ -99,9 +156,15 @@ def test_it_is_read_as_it_was_written() -> None:
         learning.noise,
         learning.seconds,
     )
-    for damaged in ({"strata": ""}, {"strata": "9" * MICRO_BANDS}, {"strata": "0"}, {"strata": 5}):
+    for damaged in ({"strata": ""}, {"strata": str(STRATA) * MICRO_BANDS}, {"strata": "0"}, {"strata": 5}):
         with pytest.raises((TypeError, ValueError)):
             Learning.from_dict({**stored, **damaged}, TERMS)
+    alike = json.loads(json.dumps(begin(TERMS).to_dict()))
+    assert Learning.from_dict(alike, TERMS) == begin(TERMS)
+    with pytest.raises(ValueError, match=f"1 strata have edges, and the map is of {MICRO_BANDS} micro-bands"):
+        Learning.from_dict({**alike, "strata": stored["strata"]}, TERMS)
+    with pytest.raises(ValueError, match=f"a map of 1 micro-bands was found, expected {MICRO_BANDS} and {STRATA} str"):
+        strata_of("0")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from canary_sdk.core.plan import Plan, parse_plan
 from canary_sdk.core.rollout import orders
 from canary_sdk.core.rollout.advance import Action, advance
 from canary_sdk.core.rollout.grounds import Evidence, Judgement, Now, Standing
-from canary_sdk.core.rollout.state import Approval, By, Rollout, Status, led_by
+from canary_sdk.core.rollout.state import Approval, By, Cause, Rollout, Status, led_by
 from canary_sdk.errors import Refused
 
 if TYPE_CHECKING:
@@ -118,6 +118,34 @@ def test_what_was_ordered_is_told_with_who_and_why() -> None:
         (RolloutAborted, "new-checkout was aborted in stage 1 at 5 %: aborted by bo: looks good"),
         (StageApproved, "new-checkout: stage 2 was approved for sre-lead by bo: looks good"),
     ]
+    assert [(event.flag_key, event.at) for (event,) in told] == [("new-checkout", by.at) for by in (ANA, *[BO] * 6)]  # type: ignore[attr-defined]
+
+
+def test_an_order_changes_what_it_is_about_and_no_more() -> None:
+    """A pause the status; a resumption begins the wait anew, by the plan as it is now; an abort takes it all back."""
+    longer = parse_plan(
+        {"stages": [{"percent": 5, "bake": "15m"}, *({"percent": each, "bake": "20m"} for each in (50, 100))]}
+    )
+    running = replace(a_running(FREE), starved_s=9.0, overdue=True, told=(Cause.EVIDENCE,))
+    ordered = replace(running, seq=running.seq + 1, ordered=BO)
+    paused = replace(ordered, status=Status.PAUSED, reason="paused by bo: looks good")
+    assert orders.pause(running, BO)[0] == paused
+    assert orders.resume(longer, paused, BO)[0] == replace(
+        paused,
+        seq=paused.seq + 1,
+        status=Status.RUNNING,
+        reason="resumed by bo: looks good",
+        plan=longer.fingerprint,
+        stages=3,
+        bake_s=900.0,
+        starved_s=0.0,
+        overdue=False,
+        told=(),
+    )
+    assert orders.abort(running, BO)[0] == replace(
+        ordered, status=Status.ABORTED, reason="aborted by bo: looks good", percent=0.0, entered_at=BO.at
+    )
+    assert orders.promote(FREE, running, BO)[0].stage == FREE.last + 1
 
 
 def test_it_begins_when_the_plan_says_or_at_once() -> None:
@@ -332,16 +360,18 @@ def test_what_is_under_way_is_not_dismissed(status: Status) -> None:
 
 
 @pytest.mark.parametrize(
-    ("order", "state"),
+    ("name", "order", "state"),
     [
-        (lambda state, trip: orders.start(PLAN, state, ANA, trip), IDLE),
-        (lambda state, trip: orders.schedule(PLAN, state, WALL + 60, ANA, trip), IDLE),
-        (lambda state, trip: orders.restart(PLAN, state, ANA, trip), replace(IDLE, status=Status.ABORTED)),
+        ("start", lambda state, trip: orders.start(PLAN, state, ANA, trip), IDLE),
+        ("schedule", lambda state, trip: orders.schedule(PLAN, state, WALL + 60, ANA, trip), IDLE),
+        ("restart", lambda state, trip: orders.restart(PLAN, state, ANA, trip), replace(IDLE, status=Status.ABORTED)),
     ],
 )
-def test_nothing_begins_while_the_breaker_is_open(order: Callable[[Rollout, str], Decision], state: Rollout) -> None:
+def test_nothing_begins_while_the_breaker_is_open(
+    name: str, order: Callable[[Rollout, str], Decision], state: Rollout
+) -> None:
     """It is refused with the reason of the trip, and carried out without one."""
-    with pytest.raises(Refused, match=r"the breaker is open \(p95 901 ms\)"):
+    with pytest.raises(Refused, match=rf"^{name} is refused: the breaker is open \(p95 901 ms\)"):
         order(state, "p95 901 ms")
     assert order(state, "")[0].status is Status.SCHEDULED
 
