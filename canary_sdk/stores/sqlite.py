@@ -171,7 +171,8 @@ class SQLiteStore:
         with self._reader.use() as sql:
             rows = sql.execute(
                 "SELECT :key, at, text, id FROM journal"
-                " WHERE key_id = (SELECT id FROM journal_key WHERE key = :key) AND id > :after ORDER BY id LIMIT :limit",
+                " WHERE key_id = (SELECT id FROM journal_key WHERE key = :key) AND id > :after"
+                " ORDER BY id LIMIT :limit",
                 {"key": key, "after": after, "limit": max(limit, 0)},
             )
             return tuple(JournalLine(*row) for row in rows)

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from canary_sdk.clock import SYSTEM_CLOCK
+from tests.servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -219,8 +219,7 @@ class Hosted:
         """Requests that a leaving worker reset: it may have answered them, and counted them, or not."""
         self.said = folder / "said.txt"
         shutil.copytree(APPS, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-        with closing(socket.create_server(("127.0.0.1", 0))) as listening:
-            self.port = int(listening.getsockname()[1])
+        self.port = free_port()
         environment = {
             **os.environ,
             "CANARY_URL": url,
