@@ -84,7 +84,11 @@ class CanaryMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """Serve one connection, and hand back what the application returned."""
-        if scope["type"] != "http" or SCOPE_KEY in scope:
+        try:
+            is_ours = scope["type"] == "http" and SCOPE_KEY not in scope
+        except Exception:  # noqa: BLE001 - what is no scope, the application refuses in its own words
+            is_ours = False
+        if not is_ours:
             return await self.app(scope, receive, send)
         units, key = self._units, self._key
         open_request, enter = units.open_request, units.enter

@@ -73,7 +73,11 @@ class CanaryMiddleware:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
-        if ENVIRON_KEY in environ:
+        try:
+            is_ours = ENVIRON_KEY not in environ
+        except Exception:  # noqa: BLE001 - what is no environ, the application refuses in its own words
+            is_ours = False
+        if not is_ours:
             return self.app(environ, start_response)
         units, key = self._units, self._key
         open_request, enter, leave = units.open_request, units.enter, units.leave

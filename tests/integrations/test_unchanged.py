@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -90,6 +91,26 @@ def test_asgi_is_unchanged(
 
     assert story(asgi.CanaryMiddleware(app, canary=canary)) == story(app)
     assert all(unit.ended for unit in canary.units.ring.drain(10))
+
+
+@pytest.mark.parametrize("scope", [{}, {"type": None}, {"type": "vendor"}, None, "http", ()], ids=repr)
+def test_what_is_no_request_reaches_the_application(canary: Canary, scope: Any) -> None:
+    """Even what is no scope or environ at all, as tests of frameworks use it, and whatever it says of it."""
+    given: list[object] = []
+
+    async def app(*arguments: object) -> str:
+        given.extend(arguments)
+        return "served"
+
+    def wsgi_app(*arguments: object) -> str:
+        given.extend(arguments)
+        return "served"
+
+    assert run(asgi.CanaryMiddleware(app, canary=canary)(scope, 1, 2)) == "served"  # type: ignore[arg-type]
+    served: Any = wsgi.CanaryMiddleware(wsgi_app, canary=canary)(scope, 3)  # type: ignore[arg-type]
+    assert "".join(served) == "served"
+    assert [given[at] is scope for at in (0, 3)] == [True, True]
+    assert given[1:3] == [1, 2]
 
 
 def end_of(serve: Callable[[], object], boom: BaseException | None) -> tuple[object, ...]:
