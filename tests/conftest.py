@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import pytest
@@ -14,7 +16,7 @@ from tests import servers
 from tests.stores.places import PLACES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from contextlib import AbstractContextManager
 
     from canary_sdk import Canary
@@ -56,6 +58,7 @@ def canary(clock: ManualClock) -> Iterator[Canary]:
 # --- real servers, started once and only if a test asks for them ---
 
 _MISSING: Final[set[str]] = set()
+OURS: Final = {"benchmarks", "canary_sdk", "tests"}
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +106,48 @@ def _lent(server: Callable[[], AbstractContextManager[Server]], driver: str) -> 
             raise
         _MISSING.add(f"{missing} (or name a running server in {servers.PG_VARIABLE} or {servers.REDIS_VARIABLE})")
         pytest.skip(str(missing))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Pass over the tests of what is optional and not installed, loudly; in CI they fail."""
+    report = yield
+    call: pytest.CallInfo[object] = report.__dict__["call"]
+    missing = call.excinfo and _missing(call.excinfo.value)
+    if missing:
+        _pass_over(report, str(collector.path), missing)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Pass over a test of what is optional and not installed in the same way."""
+    report = yield
+    missing = call.excinfo and _missing(call.excinfo.value)
+    if missing:
+        _pass_over(report, str(item.path), missing)
+    return report
+
+
+def _missing(error: BaseException | None) -> str:
+    """Return which package of somebody else's an error, or what has led to it, misses; empty if none."""
+    while error is not None:
+        name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+        if name and name not in OURS and name not in sys.modules and find_spec(name) is None:
+            return name
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def _pass_over(report: pytest.CollectReport | pytest.TestReport, path: str, missing: str) -> None:
+    if os.environ.get("CI") != "true":
+        report.outcome = "skipped"
+        report.longrepr = (path, 0, f"Skipped: {missing} is not installed")
+        _MISSING.add(f"what needs {missing}, which is not installed")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+pytest.importorskip("re2")
+
 import canary_sdk
 from canary_sdk import EvaluationContext, connect
 from canary_sdk.integrations import asgi, wsgi

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+pytest.importorskip("starlette")
+
 from tests.integrations.driver import run
 from tests.integrations.test_memory import cycles_left_by
 

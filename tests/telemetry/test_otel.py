@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -145,6 +149,48 @@ def test_an_exporter_that_was_refused_loses_nothing(
     provider.force_flush()
     assert one(receiver.points(names.REQUEST_DURATION), **CANDIDATE).count == 150
     provider.shutdown()
+
+
+def test_a_minute_without_a_receiver_loses_no_decision(
+    canary: Canary, clock: ManualClock, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every second's report is refused, a flag trips meanwhile, nothing piles up, and afterwards all of it is told."""
+    canary.apply({"flags": {"checkout": {"rollout": 100, "slos": ["errors < 1%"]}}})
+    provider = provider_for(receiver, timeout_s=0.2)
+    recorder = instrument(canary, meter_provider=provider)._source.recorder
+    receiver.answers.extend([503, 429] * 30)
+    kept = []
+    for second in range(60):
+        serve(canary, clock, [0.2] * 5, status=200 if second < 20 else 500)
+        provider.force_flush()
+        kept.append(sum(len(series.bins) for series in recorder.requests.values()))
+    assert receiver.refused == 60
+    assert not canary.breaker("checkout").is_serving
+    assert max(kept) == kept[50] <= 6  # 200 and 500 on either arm of one flag, on the one arm of the other
+    provider.force_flush()
+    points = receiver.points(names.REQUEST_DURATION)
+    met = [point for key, point in points.items() if ("feature_flag.key", "checkout") in key]
+    assert sum(point.count for point in met) == 300
+    assert one(receiver.points(names.ROLLBACKS), canary__rollback__cause="tripped").as_int == 1
+    provider.shutdown()
+
+
+@pytest.mark.timeout(120)
+def test_forked_workers_count_for_themselves(receiver: Receiver) -> None:
+    """Of a process that exports already, children export what they served, under names of their own, and no more."""
+    script = Path(__file__).with_name("exporting.py")
+    environment = {**os.environ, "PYTHONPATH": str(script.parents[2])}
+    subprocess.run([sys.executable, str(script), receiver.url], env=environment, check=True)
+    counts: dict[str, list[int]] = {}
+    for request in receiver.received:
+        (resource,) = request.resource_metrics
+        instance = attributes(resource.resource.attributes)["service.instance.id"]
+        metrics = {each.name: each for scope in resource.scope_metrics for each in scope.metrics}
+        (met,), (timed,) = metrics[names.EVALUATION].sum.data_points, metrics[names.UNIT_DURATION].histogram.data_points
+        assert met.as_int == timed.count
+        counts.setdefault(instance, []).append(timed.count)
+    assert sorted(map(max, counts.values())) == [7, 7, 15]
+    assert all(each == sorted(each) for each in counts.values())
 
 
 def test_a_receiver_that_is_not_there_keeps_no_flag_from_tripping(canary: Canary, clock: ManualClock) -> None:
