@@ -129,15 +129,13 @@ class Court:
         return np.asarray(np.where((nc > 0) & (nb > 0), d, 0.0))
 
     def _hold_to_limits(self, candidate: Floats, errors: tuple[Floats, Floats], weight: float) -> None:
-        cuts, total = self._cuts(), self.past.sum(1)
+        cuts = self._cuts()
         for slo in self.terms.stages[self.stage].promises:
             if slo.name in cuts:
                 bad, count = candidate[:, cuts[slo.name] :].sum(1), candidate.sum(1)
-                usual, limit = _rate(self.past[:, cuts[slo.name] :].sum(1), total), promised(slo)
+                share = promised(slo)
             else:
-                (bad, count), limit = errors, slo.limit * (1 + self.terms.tolerance)
-                usual = _rate(self.failed, self.units)
-            share = np.maximum(limit, usual)[:, None]
+                (bad, count), share = errors, slo.limit * (1 + self.terms.tolerance)
             step = bad[:, None] * np.log(_ODDS) - count[:, None] * np.log1p((_ODDS - 1) * share)
             self.absolute[slo.name] = self._grown(self.absolute[slo.name], weight, step)
 

@@ -271,8 +271,13 @@ def _count(breaker: Breaker, occasion: _Occasion) -> Decision:
 
 
 def _fail(breaker: Breaker, occasion: _Occasion) -> Decision:
-    """One breach fails a probe, in a dry run too: the trip that it came from was real."""
-    failed = replace(breaker, breaches=breaker.breaches + 1, incident=False)
+    """One breach fails a probe, in a dry run too: the trip that it came from was real.
+
+    Where the sequential judge decides alone, the passes in a row begin anew, and `condemn` fails a probe.
+    """
+    failed = replace(breaker, breaches=breaker.breaches + 1, passes=0, incident=False)
+    if occasion.policy.rule is RollbackRule.SEQUENTIAL:
+        return failed, ()
     return _trip(failed, f"the probe failed: {occasion.verdict.sentence}", occasion)
 
 
@@ -319,17 +324,22 @@ _REACTIONS: Final[dict[tuple[State, Sign], Callable[[Breaker, _Occasion], Decisi
     (State.HALF_OPEN, Sign.GOOD): _pass,  # the last in a row: to CLOSED
     (State.HALF_OPEN, Sign.UNKNOWN): _keep,
     (State.HALF_OPEN, Sign.SHARED): _suspect,
-    (State.HALF_OPEN, Sign.BLAMING): _fail,  # at once: to OPEN
+    (State.HALF_OPEN, Sign.BLAMING): _fail,  # at once, unless the sequential judge decides: to OPEN
     # OPEN has no row: no verdict leaves it
 }
 
 
 def condemn(breaker: Breaker, decision: Ruling, policy: AutoRollback, now: float, at: float) -> Decision:
-    """Take in that the sequential judge takes the candidate back: trip, whatever was counted; in a dry run, tell."""
+    """Take in that the sequential judge takes the candidate back: trip, whatever was counted; in a dry run, tell.
+
+    A probe fails in a dry run too.
+    """
     if breaker.state is State.OPEN:
         return breaker, ()
-    if policy.acts:
-        told = FlagTripped(flag_key=breaker.flag_key, at=at, reason=decision.sentence, decision=decision)
+    is_probe = breaker.state is State.HALF_OPEN
+    if policy.acts or is_probe:
+        reason = f"{'the probe failed: ' if is_probe else ''}{decision.sentence}"
+        told = FlagTripped(flag_key=breaker.flag_key, at=at, reason=reason, decision=decision)
         return _opened(breaker, now, told)
     withheld = TripWithheld(flag_key=breaker.flag_key, at=at, reason=decision.sentence, decision=decision)
     return breaker, (withheld,)

@@ -185,6 +185,23 @@ class HoldLifted(FlagEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UsersDiffer(FlagEvent):
+    """The first who will get the candidate are worse off than the others already, while all get the baseline."""
+
+    severity: ClassVar[Severity] = Severity.WARNING
+
+    differences: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """In what they differ, and what can be done before the release."""
+        return (
+            f"{self.flag_key}: the first to get the candidate differ from the others before they get it "
+            f"({'; '.join(self.differences)}); `canary resalt {self.flag_key}` draws others"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FlagKilled(FlagEvent):
     """A person pulled the kill switch."""
 

@@ -155,16 +155,16 @@ class Arena:
         """How many processes have a segment now; at least one, ourselves."""
         return max(1, owners(self._words))
 
-    def trial(self, flag_key: str) -> Trial | None:
-        """Return what is counted for the sequential judge of a flag; always the same object. None if there is no room.
+    def trial(self, name: str) -> Trial | None:
+        """Return what is counted by that name for the sequential judge; always the same object. None without room.
 
         Cost: as `flag_slot`.
         """
-        trial = self._trials.get(flag_key)
+        trial = self._trials.get(name)
         if trial is None:
             try:
                 with self._held():
-                    trial = self._trials.get(flag_key) or self._opened_trial(flag_key)
+                    trial = self._trials.get(name) or self._opened_trial(name)
             except OSError:
                 self.refused["trials"] += 1
         return trial
@@ -245,9 +245,9 @@ class Arena:
                 self.refused[kind.part.name] += 1
         return private.setdefault(kind.part.name, memoryview(bytearray(kind.part.size)).cast("Q"))
 
-    def _opened_trial(self, flag_key: str) -> Trial | None:
+    def _opened_trial(self, name: str) -> Trial | None:
         """Enter a trial, its room allocated before anybody finds it. Raises: OSError, when there is no room."""
-        digest = _digest(flag_key)
+        digest = _digest(name)
         number = self._find(_TRIALS, _TRIAL_WORDS, digest, range(layout.TRIALS))
         if number is None:
             self.refused["trials"] += 1
@@ -255,12 +255,12 @@ class Arena:
         head = self._words[_TRIALS + number * _TRIAL_WORDS : _TRIALS + (number + 1) * _TRIAL_WORDS]
         if self._fd is None:
             terms, seen = (memoryview(bytearray(size_of(record))) for record in (TERMS, SEEN))
-            trial = Trial(flag_key, None, (head, terms, seen), self._counts, self._learnt)
+            trial = Trial(name, None, (head, terms, seen), self._counts, self._learnt)
         else:
             terms, seen = (self._backed(part, number) for part in (layout.TRIAL_TERMS, layout.TRIAL_SEEN))
-            trial = Trial(flag_key, number, (head, terms, seen), self._counts, self._learnt)
+            trial = Trial(name, number, (head, terms, seen), self._counts, self._learnt)
         head[0] = digest
-        return self._trials.setdefault(flag_key, trial)
+        return self._trials.setdefault(name, trial)
 
     def _backed(self, part: layout.Part, number: int) -> memoryview:
         """Return a record of a part, ready to be touched. Raises: OSError, when there is no room for it."""

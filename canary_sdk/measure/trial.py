@@ -1,5 +1,8 @@
 """What every process counts for the sequential judge of one flag: by side, stratum and latency, a user once a batch.
 
+Units of work are counted in one trial, decorated calls and the values of an indicator each in one of their own. What is
+said of units holds for them: a call or a value is of the user, and of the time, of the unit that it belongs to.
+
 Whoever judges publishes the terms: edges, strata, since when. Whoever counts looks at them before every fold. What the
 counts must keep, so that the judge may rest on them, is told in `core.judge.batch`.
 
@@ -115,7 +118,7 @@ class Published:
 
 
 class Trial:
-    """One flag's trial, as this process counts it. Made by `Arena.trial`.
+    """One trial of a flag, as this process counts it. Made by `Arena.trial`.
 
     `number` is its record in the arena, `private` its counts, and what it learnt, where no shared ones could be had.
     """
@@ -138,21 +141,21 @@ class Trial:
         "_terms",
         "_version",
         "_words",
-        "flag_key",
+        "name",
         "number",
         "private",
     )
 
     def __init__(
         self,
-        flag_key: str,
+        name: str,
         number: int | None,
         memory: tuple[memoryview, memoryview, memoryview],
         open_counts: Callable[[Trial], memoryview],
         open_learnt: Callable[[Trial], memoryview],
     ) -> None:
         """Stand for one record: its head, its terms and the places of users, in `memory`."""
-        self.flag_key = flag_key
+        self.name = name
         self.number = number
         self.private: dict[str, memoryview] = {}
         self._head, self._terms, seen = memory
@@ -232,7 +235,7 @@ class Trial:
         words[UNITS + side] += 1
         if error:
             words[ERRORS + side] += 1
-        if key and self._mode is Mode.LEARNING:
+        if key and self._mode is Mode.LEARNING and not is_candidate:
             self._learn(key, digest % MICRO_BANDS, index, error)
         words[WRITES] += 1
 
@@ -257,9 +260,12 @@ class Trial:
         self._words = self._learnt = None
 
     def _side(self, key: str | None, digest: int, is_candidate: bool) -> int:
-        """Return whose unit it is: before a release, that of who will be."""
+        """Return whose unit it is: before a release, that of who will be.
+
+        Who gets the candidate then already, by another tool, is counted as nobody else is then.
+        """
         if is_candidate:
-            return CANDIDATE
+            return PSEUDO_CANDIDATE if self._mode is Mode.LEARNING else CANDIDATE
         if not key:
             return BASELINE
         if self._mode is Mode.LEARNING:
@@ -318,7 +324,7 @@ class Trial:
 
     def __repr__(self) -> str:
         kept = "private" if self.private else "shared" if self._words else "untouched"
-        return f"<Trial {self.flag_key}, {kept}, {self._mode.name}, batch {self.batch}>"
+        return f"<Trial {self.name}, {kept}, {self._mode.name}, batch {self.batch}>"
 
 
 def cells_of(words: tuple[int, ...], side: int, widths: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:

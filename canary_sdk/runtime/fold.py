@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     Cuts = Mapping[str, Mapping[str, Mapping[str, Cut]]]
     Limits = Mapping[tuple[str, Of], tuple[float, ...]]
+    Trials = Mapping[str, Mapping[Of, Trial]]
     Progress = dict[str | Trial, int]
     """What an open unit was counted for already: how many limits of a flag's arm, and whether in its trial."""
 
@@ -67,7 +68,7 @@ class Folder:
         self._open: deque[tuple[Unit, Progress]] = deque()
         self._arms: dict[tuple[str, Role, Of], Arm] = {}
         self._limits: Limits = {}
-        self._trials: Mapping[str, Trial] = {}
+        self._trials: Trials = {}
         self._led: frozenset[str] = frozenset()
         self.met: set[tuple[str, str]] = set()
         """Pairs of flags under a rollout that a unit of work has met both of."""
@@ -99,8 +100,8 @@ class Folder:
         self._led = flag_keys
         self.met = {pair for pair in self.met if flag_keys.issuperset(pair)}
 
-    def count_for(self, trials: Mapping[str, Trial]) -> None:
-        """Count for the sequential judge in these trials from now on, by flag key."""
+    def count_for(self, trials: Trials) -> None:
+        """Count for the sequential judge in these trials from now on, by flag key and by what is counted."""
         self._trials = trials
 
     def arm(self, flag_key: str, role: Role, of: Of) -> Arm:
@@ -113,8 +114,9 @@ class Folder:
 
     def fold(self) -> None:
         """Count everything that has finished since the last time."""
-        for trial in self._trials.values():
-            trial.refresh()
+        for trials in self._trials.values():
+            for trial in trials.values():
+                trial.refresh()
         self._piece = max(PIECE, (len(self._units) + len(self._calls)) // MOST_PIECES)
         self._piecewise(len(self._open), self._fold_open)
         self._piecewise(self._units.capacity, self._fold_new)
@@ -156,13 +158,15 @@ class Folder:
 
     def _fold_calls(self) -> bool:
         calls = self._calls.drain(BATCH)
-        for evaluation, seconds, outcome in calls:
+        for unit, evaluation, seconds, outcome in calls:
             self._let_others_in(1)
             arm = self.arm(evaluation.flag_key, evaluation.role, "call")
             if outcome == ABORTED:
                 arm.abort()
-            else:
-                arm.finish(seconds, bin_of(seconds), error=outcome == FAILED)
+                continue
+            index, error = bin_of(seconds), outcome == FAILED
+            arm.finish(seconds, index, error=error)
+            self._try(unit, evaluation, "call", seconds, index, error=error)
         return len(calls) == BATCH
 
     def _fold_values(self) -> bool:
@@ -174,8 +178,20 @@ class Folder:
                 continue
             for flag_key, (evaluation, _) in islice(list(unit.marks.items()), marks):
                 for counts, cut in self._cuts.get(flag_key, {}).get(name, {}).items():
-                    self.arm(flag_key, evaluation.role, counts).finish(0.0, 0, error=cut.is_bad(value))
+                    error = cut.is_bad(value)
+                    self.arm(flag_key, evaluation.role, counts).finish(0.0, 0, error=error)
+                    self._try(unit, evaluation, counts, 0.0, 0, error=error)
         return len(values) == PIECE
+
+    def _try(
+        self, unit: Unit | None, evaluation: Evaluation, counts: Of, seconds: float, index: int, *, error: bool
+    ) -> None:
+        """Count for the sequential judge what was done or reported in a unit, whose the user and the time are."""
+        trial = self._trial(evaluation, counts)
+        mark = unit.marks.get(evaluation.flag_key) if unit is not None else None
+        if trial is not None and unit is not None and mark is not None:
+            is_candidate = evaluation.role is Role.CANDIDATE
+            trial.count(mark[1], unit.started, seconds, index, is_candidate=is_candidate, error=error)
 
     def _settle(self, unit: Unit, progress: Progress) -> bool:
         """Count a unit that has ended and return True; one that is open against the limits that its age has crossed.
@@ -195,7 +211,7 @@ class Folder:
         for flag_key, (evaluation, key) in list(unit.marks.items()):
             arm = self.arm(flag_key, evaluation.role, "unit")
             progress[flag_key] = arm.overdue(age_s, progress.get(flag_key, 0))
-            trial = self._trial(evaluation)
+            trial = self._trial(evaluation, "unit")
             if trial is not None and trial not in progress:
                 is_candidate = evaluation.role is Role.CANDIDATE
                 if trial.overdue(key, unit.started, age_s, is_candidate=is_candidate):
@@ -223,7 +239,7 @@ class Folder:
                     response_start_s=response_start_s,
                     stream=unit.streamed,
                 )
-            trial = None if unit.outcome == ABORTED else self._trial(evaluation)
+            trial = None if unit.outcome == ABORTED else self._trial(evaluation, "unit")
             if trial is not None:
                 trial.count(
                     key,
@@ -239,6 +255,7 @@ class Folder:
             ended = Ended(duration_s, error, aborted, is_request, unit.status, unit.route)
             self._source.observe([evaluation for _, (evaluation, _) in marks], ended)
 
-    def _trial(self, evaluation: Evaluation) -> Trial | None:
-        """Return where this answer is compared, if the split gave it and anybody compares."""
-        return None if evaluation.role is Role.APART else self._trials.get(evaluation.flag_key)
+    def _trial(self, evaluation: Evaluation, counts: Of) -> Trial | None:
+        """Return where what this answer led to is compared, if the split gave it and anybody compares."""
+        trials = None if evaluation.role is Role.APART else self._trials.get(evaluation.flag_key)
+        return None if trials is None else trials.get(counts)

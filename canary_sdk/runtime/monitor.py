@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from canary_sdk.core import breaker as breakers
 from canary_sdk.core.breaker import RollbackRule, State
-from canary_sdk.core.events import HoldAdvised, HoldLifted, RolloutsMeet
+from canary_sdk.core.events import HoldAdvised, HoldLifted, RolloutsMeet, UsersDiffer
 from canary_sdk.core.flags.evaluation import Role
 from canary_sdk.core.judge.decision import Action
 from canary_sdk.core.judge.slo import limits_of
@@ -27,6 +27,7 @@ from canary_sdk.core.rollout.state import Status
 from canary_sdk.measure.window import Window, tally
 from canary_sdk.runtime.fold import Folder
 from canary_sdk.runtime.hearing import Calibration, Hearing, Occasion
+from canary_sdk.runtime.matter import Matter
 from canary_sdk.runtime.records import Records
 from canary_sdk.runtime.status import FlagStatus
 
@@ -86,6 +87,7 @@ class Watch:
         self.verdict: Verdict | None = None
         self.hearing = hearing
         self.told: Action | None = None
+        self._warned: int | None = None
         self._policy = policy
         kinds = tuple(dict.fromkeys(("unit", *(slo.counts for slo in flag.promises))))
         self._others = kinds[1:]
@@ -103,6 +105,11 @@ class Watch:
         self.look: Look | None = None
         self._began: dict[tuple[Role, str], tuple[Counters, float]] = {}
         self._windows = {(role, of): Window(self._slices) for of in kinds for role in Role}
+
+    def serves(self, flag: Flag, release: Release) -> bool:
+        """Whether it can go on where the flag is another one now: whatever is promised, the same has to be counted."""
+        is_counted = self.hearing is None or self.hearing.release.judged == release.judged
+        return (self.flag.slos, self.flag.soft) == (flag.slos, flag.soft) and is_counted
 
     @property
     def is_due(self) -> bool:
@@ -190,41 +197,45 @@ class Watch:
         return Weighed(decision.action, decision.stream, decision.log_e, sentence)
 
     def _classic(self, verdict: Verdict) -> tuple[Verdict, AutoRollback]:
-        """Return what the classic rule has to decide on, and how: where nobody else judges, all that is not soft.
-
-        What is promised of calls and of indicators is its own in any case: the sequential judge is told of units of
-        work only.
-        """
+        """Return what the classic rule has to decide on, and how: all that is not soft and that nobody else judges."""
         hard = verdict.without(self.flag.soft)
         if self._policy.rule is not RollbackRule.SEQUENTIAL:
             return hard, self._policy
-        calls = hard.without(self._left_to_the_other)
-        if self._is_heard and not calls.findings:
+        rest = hard.without(self._left_to_the_other)
+        if self._heard and not rest.findings:
             return hard, self._policy
-        return calls, replace(self._policy, rule=RollbackRule.CONSECUTIVE)
+        return rest, replace(self._policy, rule=RollbackRule.CONSECUTIVE)
 
     @property
     def _left_to_the_other(self) -> tuple[Slo, ...]:
         """What the sequential judge alone decides on."""
-        if not self._is_heard or self._policy.rule is not RollbackRule.SEQUENTIAL:
+        if self._policy.rule is not RollbackRule.SEQUENTIAL:
             return ()
-        return tuple(slo for slo in self.flag.promises if slo.of == "unit")
+        return tuple(slo for slo in self.flag.promises if slo.counts in self._heard)
 
     @property
-    def _is_heard(self) -> bool:
-        """Whether the sequential judge judges a release of the flag."""
-        return self.hearing is not None and self.hearing.is_on
+    def _heard(self) -> tuple[str, ...]:
+        """What the sequential judge judges of a release of the flag, by what `Slo.counts` calls it."""
+        return self.hearing.kinds if self.hearing is not None and self.hearing.is_on else ()
 
     def hear(self, breaker: Breaker, folder: Folder, arena: Arena, now: float) -> Ruling | None:
         """Let the sequential judge take its turn; return what follows, None where nothing new does."""
         if self.hearing is None:
             return None
-        is_serving = breaker.state is State.CLOSED and not breaker.killed
-        occasion = Occasion(is_serving, self.verdict, partial(self._served, folder, arena))
+        release = self._on_trial(self.hearing.release, breaker)
+        occasion = Occasion(release, self.verdict, partial(self._served, folder, arena))
         decision = self.hearing.turn(arena, now, occasion)
         if not self.hearing.is_on:
             self.told = None
         return decision
+
+    def _on_trial(self, release: Release, breaker: Breaker) -> Release | None:
+        """Return what of the release is served while the breaker stands so; None where nothing is."""
+        if not breaker.is_serving:
+            return None
+        if breaker.state is State.CLOSED:
+            return release
+        return release.probed(self._policy.probe_percent or 0.0, self._policy.probe_lease_s)
 
     def _served(self, folder: Folder, arena: Arena) -> int:
         """Return how many requests all arms have counted."""
@@ -243,6 +254,13 @@ class Watch:
         if decision.action is Action.CONTINUE and before is Action.HOLD:
             return (HoldLifted(flag_key=self.flag.key, at=at, decision=decision),)
         return ()
+
+    def warn(self, at: float) -> tuple[Event, ...]:
+        """Tell, once of those whom a salt draws, that the first to get the candidate differ from the others."""
+        if self.hearing is None or not self.hearing.unlike or self._warned == self.hearing.release.seed:
+            return ()
+        self._warned = self.hearing.release.seed
+        return (UsersDiffer(flag_key=self.flag.key, at=at, differences=self.hearing.unlike),)
 
     def judgement(self, now: float, stage: int) -> Judgement | None:
         """Return what was last judged of the candidate by whoever has a say; None if somebody has not judged yet.
@@ -364,7 +382,7 @@ class Monitor:
         for key, compiled in flags.items():
             flag, old = compiled.flag, kept.get(key)
             release = _release(flag, declared.get(key), rollouts.get(key), policy)
-            if old is not None and (old.flag.slos, old.flag.soft) == (flag.slos, flag.soft):
+            if old is not None and old.serves(flag, release):
                 old.lead(flag, self._folder, self._arena, now)
                 if old.hearing is not None:
                     old.hearing.release = release
@@ -382,22 +400,34 @@ class Monitor:
             if watch is not kept.get(key):
                 watch.slide(self._folder, self._arena, now)
         self._watches = watches
-        self._folder.count_for({key: each.hearing.trial for key, each in watches.items() if each.hearing})
+        self._folder.count_for(
+            {key: {of.kind: of.trial for of in each.hearing.matters} for key, each in watches.items() if each.hearing}
+        )
         self._folder.lead(frozenset(key for key, state in rollouts.items() if state.is_under_way and key in flags))
         self._told &= self._folder.met
 
     def _hearing(self, flag_key: str, release: Release, policy: AutoRollback) -> Hearing | None:
         """Bring a flag before the sequential judge, if it is to judge and can; what was known of the flag is kept."""
-        if policy.rule is RollbackRule.CONSECUTIVE or not release.is_judged:
-            return None
-        trial = self._arena.trial(flag_key)
-        if trial is None:
+        matters = self._matters(flag_key, release, policy)
+        if not matters:
             return None
         old = self._watches.get(flag_key)
         known = (
             old.hearing.to_dict() if old is not None and old.hearing is not None else self._known.pop(flag_key, None)
         )
-        return self._resumed(Hearing(trial, release, policy), known)
+        return self._resumed(Hearing(flag_key, release, policy, matters), known)
+
+    def _matters(self, flag_key: str, release: Release, policy: AutoRollback) -> list[Matter]:
+        """Return what the sequential judge is to judge of a flag, as far as there is room to count it."""
+        if policy.rule is RollbackRule.CONSECUTIVE:
+            return []
+        trials = {kind: self._arena.trial(f"{flag_key}/{kind}") for kind in release.judged}
+        return [Matter(kind, trial, release, policy) for kind, trial in trials.items() if trial is not None]
+
+    def _anew(self, hearing: Hearing) -> Hearing:
+        """Return a hearing of the same flag that knows nothing yet."""
+        matters = self._matters(hearing.flag_key, hearing.release, hearing.policy)
+        return Hearing(hearing.flag_key, hearing.release, hearing.policy, matters)
 
     def _resumed(self, hearing: Hearing, known: dict[str, Any] | None) -> Hearing:
         """Let a hearing that has not begun go on with what is known, if it can."""
@@ -406,9 +436,9 @@ class Monitor:
         try:
             hearing.resume(known)
         except (KeyError, TypeError, ValueError) as error:
-            place, hint = f"reading what the judge knew of {hearing.trial.flag_key}", "The judge begins anew"
+            place, hint = f"reading what the judge knew of {hearing.flag_key}", "The judge begins anew"
             self._failures.note((place, repr(error), hint))
-            return Hearing(hearing.trial, hearing.release, hearing.policy)
+            return self._anew(hearing)
         return hearing
 
     def fold(self) -> None:
@@ -460,7 +490,7 @@ class Monitor:
         """Let the sequential judge take its turn; where that fails, the classic rule judges the flag from now on."""
         try:
             decision = watch.hear(guard.breaker(flag_key), self._folder, self._arena, now)
-            return watch.react(guard, decision, now, at) if decision is not None else ()
+            return watch.warn(at) if decision is None else watch.react(guard, decision, now, at)
         except Exception as error:  # noqa: BLE001 - somebody has to judge
             watch.hearing = None
             hint = "The classic rule judges the flag until the next start; please report this with its traceback"
@@ -499,7 +529,7 @@ class Monitor:
             return
         for key, watch in self._watches.items():
             if (old := watch.hearing) is not None and key in self._known:
-                watch.hearing = self._resumed(Hearing(old.trial, old.release, old.policy), self._known.pop(key))
+                watch.hearing = self._resumed(self._anew(old), self._known.pop(key))
 
     def judgement(self, flag_key: str, now: float, stage: int = 0) -> Judgement | None:
         """Return what this process last judged of a candidate, for a rollout that is in `stage`.

@@ -12,7 +12,7 @@ import os
 import stat
 from typing import Any, Final
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Whoever changes what is written changes this."""
 
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from canary_sdk.ports import Ended
     from canary_sdk.runtime.failures import Failures
 
-    Call = tuple[Evaluation, float, int]
+    Call = tuple["Unit | None", Evaluation, float, int]
+    """A decorated call that has ended: in which unit, what it was answered, how many seconds it took, how it ended."""
     Value = tuple["Unit", int, str, object]
     """A value that was reported: in which unit, after how many of its marks, of which indicator."""
     Subject = str | Callable[[], str | None] | None

@@ -111,10 +111,10 @@ def a_ruling() -> Ruling:
 def test_the_sequential_judge_trips_at_once() -> None:
     """Closed or half open, whatever was counted; the reason is its sentence, and an open breaker is latched."""
     ruling = a_ruling()
-    for before in (CLOSED, HALF_OPEN):
+    for before, reason in ((CLOSED, ruling.sentence), (HALF_OPEN, f"the probe failed: {ruling.sentence}")):
         after, (told,) = condemn(before, ruling, POLICY, now=7.0, at=WALL)
-        assert (after.state, after.reason, after.tripped_at) == (State.OPEN, ruling.sentence, WALL)
-        assert told == FlagTripped(flag_key="new-checkout", at=WALL, reason=ruling.sentence, decision=ruling)
+        assert (after.state, after.reason, after.tripped_at) == (State.OPEN, reason, WALL)
+        assert told == FlagTripped(flag_key="new-checkout", at=WALL, reason=reason, decision=ruling)
     assert condemn(OPEN, ruling, POLICY, now=7.0, at=WALL) == (OPEN, ())
 
 
@@ -125,6 +125,7 @@ def test_a_dry_run_of_the_sequential_judge_only_tells(quiet: AutoRollback) -> No
     after, (told,) = condemn(CLOSED, ruling, quiet, now=7.0, at=WALL)
     assert after == CLOSED
     assert told == TripWithheld(flag_key="new-checkout", at=WALL, reason=ruling.sentence, decision=ruling)
+    assert condemn(HALF_OPEN, ruling, quiet, now=7.0, at=WALL)[0].state is State.OPEN
 
 
 def test_breaches_in_a_row_trip_only_where_the_rule_says_so() -> None:
@@ -320,6 +321,13 @@ def test_one_breach_fails_a_probe_and_the_wait_begins_anew() -> None:
     assert failed.reason == f"the probe failed: {BREACH.sentence}"
     assert start_probe(failed, PROBE, now=299.0, at=WALL)[0].state is State.OPEN
     assert start_probe(failed, PROBE, now=300.0, at=WALL)[0].passes == 0
+
+
+def test_by_the_sequential_rule_a_breach_only_begins_the_passes_of_a_probe_anew() -> None:
+    """Who fails a probe is the judge; a probe passes by intervals in a row that kept their promises."""
+    policy = replace(PROBE, rule=RollbackRule.SEQUENTIAL)
+    breached, _ = observed(replace(HALF_OPEN, passes=2), BREACH, policy=policy)
+    assert (breached.state, breached.passes) == (State.HALF_OPEN, 0)
 
 
 def test_a_probe_without_an_answer_is_taken_back() -> None:

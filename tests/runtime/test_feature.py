@@ -424,7 +424,7 @@ def test_every_form_serves_and_counts(
         assert sum("canary_sdk" in name for name in frames) == 1
     else:
         assert call(case.user, error) == case.served
-    ((evaluation, _, outcome),) = canary.units.call_ring.drain(10)
+    ((_, evaluation, _, outcome),) = canary.units.call_ring.drain(10)
     (unit,) = canary.units.ring.drain(10)
     assert evaluation.role is (Role.CANDIDATE if case.user == ON else Role.BASELINE)
     assert outcome == unit.outcome == case.outcome

@@ -29,7 +29,7 @@ def counted(canary: Canary) -> Counted:
     canary.apply({"flags": {"checkout": {"rollout": 100}}})
 
     def drain() -> list[tuple[float, int]]:
-        calls = [(seconds, outcome) for _, seconds, outcome in canary.units.call_ring.drain(10)]
+        calls = [(seconds, outcome) for _, _, seconds, outcome in canary.units.call_ring.drain(10)]
         units = [(unit.ended - unit.started, unit.outcome) for unit in canary.units.ring.drain(10)]
         assert units == calls
         return calls

@@ -34,7 +34,7 @@ class Host:
         assert trial is not None
         self.trial = trial
         trial.publish(Published(mode=Mode.JUDGING, candidate=EDGES, baseline=EDGES), is_new_stage=True)
-        self.folder.count_for({"checkout": trial})
+        self.folder.count_for({"checkout": {"unit": trial}})
 
     def open(self, role: Role, key: str = "user-1") -> Unit:
         """Open a unit that meets the flag on this side."""

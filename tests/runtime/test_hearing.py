@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,14 @@ import pytest
 
 from canary_sdk import CanaryError, connect
 from canary_sdk.core.breaker import State
-from canary_sdk.core.events import FlagTripped, HoldAdvised, HoldLifted, TripWithheld
+from canary_sdk.core.events import FlagTripped, HoldAdvised, HoldLifted, TripWithheld, UsersDiffer
 from canary_sdk.core.flags.bucketing import bucket_of, seed_of, threshold_of
 from canary_sdk.core.judge.decision import Action
 from canary_sdk.core.rollout.grounds import Standing
-from canary_sdk.runtime import hearing as hearings
+from canary_sdk.runtime import matter as matters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from canary_sdk import Canary
     from canary_sdk.core.events import Event
@@ -62,6 +63,19 @@ class Shop:
                 on = self.canary.is_enabled("checkout", f"user-{self.draw.randrange(400)}")
                 unit.finish(unit.started + (candidate if on else baseline) * self.draw.lognormvariate(0, 0.3))
                 self.canary.units.leave(token)
+            self.clock.advance(0.1)
+            self.canary.tick()
+            if until_off and self.is_off:
+                return (turn + 1) / 10
+        return seconds
+
+    def work(self, seconds: float, act: Callable[[str], object], *, until_off: bool = False) -> float:
+        """Do something a hundred times a second, each time for a user in a unit of work, as long as `serve` would."""
+        for turn in range(round(seconds * 10)):
+            for _ in range(10):
+                key = f"user-{self.draw.randrange(400)}"
+                with suppress(OSError), self.canary.scope("work", key=key):
+                    act(key)
             self.clock.advance(0.1)
             self.canary.tick()
             if until_off and self.is_off:
@@ -138,7 +152,7 @@ def test_without_data_nothing_is_known(shop: Shop, clock: ManualClock) -> None:
 def test_an_incident_of_both_arms_is_told_and_blames_nobody(shop: Shop) -> None:
     """The release is to be held, once; and it is told once that the hold is over."""
     shop.serve(60)
-    shop.serve(60, candidate=0.9, baseline=0.9)
+    shop.serve(900, candidate=0.9, baseline=0.9)
     assert shop.heard.standing is Standing.SHARED
     assert shop.told(HoldAdvised, HoldLifted, FlagTripped) == [HoldAdvised]
     shop.serve(300)
@@ -208,7 +222,7 @@ def test_a_judge_that_fails_leaves_the_flag_to_the_classic_rule(
 
     shop.declare(interval="1s")
     shop.serve(3)
-    monkeypatch.setattr(hearings, "weigh", fail)
+    monkeypatch.setattr(matters, "weigh", fail)
     shop.serve(10, candidate=0.9, until_off=True)
     assert shop.is_off
     assert shop.canary.failures.counts == {"judging checkout": 1}
@@ -289,7 +303,7 @@ def test_evidence_survives_a_restart(url: str, clock: ManualClock) -> None:
 def judged_s() -> float:
     """Return how long the stage has been judged, as it is written down."""
     (path,) = Path(os.environ["CANARY_ARENA_DIR"]).glob("*.judge")
-    return float(json.loads(path.read_text())["hearings"]["checkout"]["case"]["judged_s"])
+    return float(json.loads(path.read_text())["hearings"]["checkout"]["matters"]["unit"]["case"]["judged_s"])
 
 
 def test_the_next_worker_goes_on_with_the_evidence_there_is(url: str, clock: ManualClock) -> None:
@@ -329,7 +343,7 @@ def test_evidence_waits_for_a_store_that_is_away_at_the_start(tmp_path: Path, cl
     assert judged_s() > 60
 
 
-@pytest.mark.parametrize("damage", ["{", '{"format": 1, "hearings": {"checkout": {"learning": 5}}}', "[]"])
+@pytest.mark.parametrize("damage", ["{", '{"format": 2, "hearings": {"checkout": {"percent": 5}}}', "[]"])
 def test_damaged_records_are_said_once_and_left_aside(url: str, clock: ManualClock, damage: str) -> None:
     """The judge begins anew, and judges."""
     shops = restarted(url, clock)
@@ -427,7 +441,7 @@ def test_another_salt_is_refused_once_anybody_gets_the_candidate(canary: Canary,
 
 
 def test_who_is_first_is_compared_with_the_rest_beforehand(canary: Canary, clock: ManualClock) -> None:
-    """Those who fail more anyway are told of; after another salt others are looked at, from then on."""
+    """Those who fail more anyway are told of, once, with what to do; after another salt others are looked at."""
     shop = Shop(canary, clock, rollout=0)
     compiled = canary.flag("checkout")
     assert compiled is not None
@@ -450,6 +464,142 @@ def test_who_is_first_is_compared_with_the_rest_beforehand(canary: Canary, clock
     learn_more(1900)
     (told,) = shop.heard.unlike
     assert told.startswith("errors: ")
+    (warned,) = [event for event in shop.events if isinstance(event, UsersDiffer)]
+    assert told in warned.sentence
+    assert "`canary resalt checkout`" in warned.sentence
     canary.resalt("checkout")
     learn_more(700)
     assert shop.heard.unlike == ()
+    assert shop.told(UsersDiffer) == [UsersDiffer]
+
+
+# --- what else is heard ---
+
+
+def tripped(shop: Shop) -> FlagTripped:
+    """Return the last trip, which was the sequential judge's."""
+    event = [each for each in shop.events if isinstance(each, FlagTripped)][-1]
+    assert event.decision is not None
+    return event
+
+
+def test_decorated_calls_are_judged_as_units_are(shop: Shop) -> None:
+    """A function that fails more often is taken back within seconds, whatever becomes of the requests."""
+    shop.declare(slos=["call.errors < 5%", "errors < 5%"])
+    failing = 0.0
+
+    def new() -> None:
+        if shop.draw.random() < failing:
+            raise OSError
+
+    serve = shop.canary.feature("checkout", fallback=lambda: None)(new)
+
+    def act(_: str) -> None:
+        with suppress(OSError):
+            serve()
+
+    shop.work(60, act)
+    assert shop.heard.standing is Standing.GOOD
+    failing = 0.5
+    assert shop.work(30, act, until_off=True) <= 8
+    assert tripped(shop).reason.startswith("call.errors: ")
+    assert "of the candidate's calls" in tripped(shop).reason
+
+
+def test_indicators_are_judged_as_errors_are(shop: Shop) -> None:
+    """Of a candidate that misses the cache more often; that both arms break the promise alike only holds."""
+    shop.declare(slos=["cache_hit > 90%"])
+    hits = 0.5
+
+    def act(key: str) -> None:
+        on = shop.canary.is_enabled("checkout", key)
+        shop.canary.observe("cache_hit", shop.draw.random() < (hits if on else 0.5))
+
+    shop.work(120, act)
+    assert shop.heard.standing is Standing.SHARED
+    hits = 0.1
+    assert shop.work(30, act, until_off=True) <= 10
+    assert tripped(shop).reason.startswith("cache_hit: ")
+    assert "were false" in tripped(shop).reason
+
+
+def test_without_values_nothing_is_known_of_an_indicator(shop: Shop) -> None:
+    """However well the requests do, an indicator that nobody reports is not good."""
+    shop.declare(slos=["errors < 5%", "cache_hit > 90%"])
+    shop.work(60, lambda key: shop.canary.is_enabled("checkout", key))
+    assert shop.heard.standing is Standing.UNKNOWN
+
+
+def until_probed(shop: Shop, candidate: float) -> None:
+    """Serve until the breaker lets somebody in again."""
+    while shop.is_off:
+        shop.serve(1, candidate)
+
+
+def test_a_probe_is_judged_by_the_comparison(shop: Shop) -> None:
+    """One that is as bad as before fails within seconds; one that keeps its promises for three intervals passes."""
+    shop.declare(probe="10%", probe_after="20s", interval="5s")
+    shop.serve(20)
+    shop.serve(30, candidate=0.9, until_off=True)
+    trips = len(shop.told(FlagTripped))
+    until_probed(shop, candidate=0.9)
+    assert shop.serve(30, candidate=0.9, until_off=True) <= 10
+    assert len(shop.told(FlagTripped)) == trips + 1
+    assert tripped(shop).reason.startswith("the probe failed: ")
+    until_probed(shop, candidate=0.1)
+    shop.serve(30)
+    assert shop.canary.status().flags["checkout"].breaker.state is State.CLOSED
+
+
+def test_what_another_tool_gives_is_judged_as_soon_as_somebody_is_given_it(shop: Shop) -> None:
+    """While nobody is, it learns; a bad candidate is taken back within seconds, whatever the tool's percentage is."""
+    shop.declare(rollout=0)
+    share = 0
+
+    def act(key: str) -> None:
+        if shop.canary.settled("checkout") is None:
+            role = "candidate" if int(key[5:]) % 10 < share else "baseline"
+            shop.canary.mark("checkout", role, value=role == "candidate")
+        mark = shop.canary.units.current().marks["checkout"][0]  # type: ignore[union-attr]
+        if mark.is_candidate and share > 3:
+            raise OSError
+
+    shop.work(30, act)
+    assert not shop.is_judged
+    share = 3
+    shop.work(120, act)
+    assert shop.heard.standing is Standing.GOOD
+    share = 4
+    assert shop.work(30, act, until_off=True) <= 8
+    assert tripped(shop).reason.startswith("errors: ")
+
+
+def test_when_nobody_is_given_it_any_more_the_release_is_over(shop: Shop) -> None:
+    """Not for a while that somebody may be slow in; after an hour it learns again."""
+    shop.declare(rollout=0)
+    given = False
+
+    def act(_: str) -> None:
+        shop.canary.mark("checkout", "candidate" if given and shop.draw.random() < 0.3 else "baseline", value=True)
+
+    judged = []
+    for is_given, passed_s in ((True, 0), (False, 0), (False, 3600)):
+        given = is_given
+        shop.clock.advance(passed_s)
+        shop.work(10, act)
+        judged.append(shop.is_judged)
+    assert judged == [True, True, False]
+
+
+def test_who_still_finishes_after_a_release_is_no_other_tools(shop: Shop) -> None:
+    """At 0 % again, requests that began before are not taken for what somebody else gives."""
+    shop.serve(10)
+    unit = shop.canary.units.open_request()
+    token = shop.canary.units.enter(unit)
+    shop.canary.mark("checkout", "candidate", value=True, context="user-1")
+    shop.canary.units.leave(token)
+    shop.declare(rollout=0)
+    shop.serve(5)
+    unit.finish(shop.clock.monotonic())
+    shop.serve(5)
+    assert not shop.is_judged

@@ -10,7 +10,7 @@ Which unit of work asks, and whether a guard is up, is the runtime's business.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import mmh3
@@ -279,10 +279,16 @@ def _first(flag: Flag, percent: float) -> Callable[[str | None], bool]:
 
 
 def _probe(choose: Choose, is_probed: Callable[[str | None], bool], tripped: Evaluation) -> Choose:
-    """Let those back in who are probed, of all whom the flag's own percentage let in."""
+    """Let those back in who are probed, of all whom the flag's own percentage let in.
+
+    They are compared with all others whom it decides on; who is answered apart from it is not.
+    """
+    held = replace(tripped, role=Role.BASELINE)
 
     def probe(key: str | None, attributes: Attributes) -> Evaluation:
         evaluation = choose(key, attributes)
-        return evaluation if evaluation.is_candidate and is_probed(key) else tripped
+        if evaluation.role is Role.APART:
+            return tripped
+        return evaluation if evaluation.is_candidate and is_probed(key) else held
 
     return probe

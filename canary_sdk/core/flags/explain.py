@@ -27,7 +27,8 @@ def explain(
         if bits == 0 or flag.probe(key, attributes) == explained:
             return _placed(explained, flag, environment)
     cause = Cause.KILLED if bits & KILLED else Cause.TRIPPED
-    return _placed(_told(flag.tripped, cause), flag, environment)
+    held = flag.probe(key, attributes) if bits == PROBING else flag.tripped
+    return _placed(_told(held, cause), flag, environment)
 
 
 def pinned(evaluation: Evaluation, flag: CompiledFlag, environment: str) -> Evaluation:

@@ -49,7 +49,8 @@ def overdispersion(blocks: Iterable[Block], *, known: bool = False, alike: bool 
 
     `known` leaves out a difference that stays the same in all blocks, for a stream to which it is granted. In a trial
     of future candidates, who are granted something, only what speaks against them counts. In an A/A run the arms are
-    `alike`: either may be the worse, and phi is the bound that it exceeds with a probability of 5 %.
+    `alike`: either may be the worse, and phi is the bound that it exceeds with a probability of 5 %. Both together ask
+    how much the arms may wander about whatever difference there is.
     """
     pairs = [pair for pair in map(_score, blocks) if pair[1]]
     if not pairs:
@@ -57,7 +58,7 @@ def overdispersion(blocks: Iterable[Block], *, known: bool = False, alike: bool 
     usual = math.fsum(pair[0] for pair in pairs) / math.fsum(pair[1] for pair in pairs) if known else 0.0
     scores = [(difference - usual * variance) / math.sqrt(variance) for difference, variance in pairs]
     if alike:
-        return math.fsum(score**2 for score in scores) / _least_square_sum(len(scores))
+        return math.fsum(score**2 for score in scores) / _least_square_sum(max(len(scores) - known, 1))
     return 2 * math.fsum(max(score, 0.0) ** 2 for score in scores) / len(scores)
 
 

@@ -22,7 +22,6 @@ MOST_EDGES: Final = 31
 """So many edges has a stratum at most: what is counted has a fixed place in memory that processes share."""
 
 _FINEST_S: Final = 1e-4
-_COARSEST_S: Final = 120.0
 _TOO_NEAR: Final = 1.01
 """Edges nearer to each other than this factor are one: a cell must be able to hold something."""
 
@@ -48,17 +47,22 @@ def scaled(edges: Iterable[float], tolerance: float) -> tuple[float, ...]:
 def first_edges(limits_s: Iterable[float]) -> tuple[float, ...]:
     """Return edges for when nothing is known yet: the limits, and a geometric grid from 0.1 ms to the highest of them.
 
-    Nothing lies beyond it, so that what hangs is seen as soon as it is over all limits. Without limits the grid ends at
-    two minutes.
+    Nothing lies beyond it, so that what hangs is seen as soon as it is over all limits. Without limits nobody asks for
+    latency: then there are no edges.
     """
     limits = frozenset(limits_s)
-    coarsest_s, steps = max(limits, default=_COARSEST_S), max(MOST_EDGES - len(limits), 2)
+    if not limits:
+        return ()
+    coarsest_s, steps = max(limits), max(MOST_EDGES - len(limits), 2)
     return _merged((_FINEST_S * (coarsest_s / _FINEST_S) ** (step / steps) for step in range(steps)), limits)
 
 
 def quantile_edges(cells: Sequence[float], edges: Sequence[float], limits_s: Iterable[float]) -> tuple[float, ...]:
-    """Return edges at the quantiles of what was counted, and at every limit; the old edges if nothing was counted."""
-    if not sum(cells):
+    """Return edges at the quantiles of what was counted, and at every limit; the old edges if nothing was counted.
+
+    Where there were no edges there are none but the limits.
+    """
+    if not edges or not sum(cells):
         return _merged(edges, limits_s)
     return _merged((_quantile(cells, edges, share) for share in QUANTILES), limits_s)
 

@@ -1,5 +1,8 @@
 """What follows from a case, in one sentence and in numbers: continue, hold or roll back. It changes nothing.
 
+Where units of work, calls and indicators have promises to keep, each kind is a case of its own, and all of them are
+decided on together: what counts is the average of all their streams.
+
 What follows from the evidence is a table, first row that holds:
 
     the comparison says worse, in a hard SLO                        ROLLBACK
@@ -17,18 +20,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from canary_sdk.core.judge.eprocess import ENOUGH, log_mean
 from canary_sdk.core.judge.evalues import Pair, log_split
 from canary_sdk.core.judge.sequential import Stream
-from canary_sdk.core.judge.slo import say_number, say_ratio, say_seconds
-from canary_sdk.core.judge.streams import SHAPE
+from canary_sdk.core.judge.slo import Metric, say_number, say_ratio, say_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Sequence
 
     from canary_sdk.core.judge.sequential import Case
+    from canary_sdk.core.judge.slo import Slo
     from canary_sdk.core.judge.verdict import Verdict
 
 
@@ -45,9 +48,10 @@ class Decision:
     """What follows, and from what.
 
     `stream` is the one that speaks loudest for it, `log_e` the evidence that decided and `needed` what it takes, both
-    in nats. `candidate` and `baseline` are the arms' counts since `seconds` ago, when the evidence began to rise, and
-    `counted` says of what. `then` is what the evidence speaks for; `why` takes the place of all this where it is not
-    about two arms. `is_soft` says that it is about a soft SLO, `assumes` what the comparison had to take for granted.
+    in nats. `candidate` and `baseline` are the arms' counts since `seconds` ago, when the evidence began to rise, of
+    `things`, and `counted` says which of them. `then` is what the evidence speaks for; `why` takes the place of all
+    this where it is not about two arms. `is_soft` says that it is about a soft SLO, `assumes` what the comparison had
+    to take for granted.
     """
 
     action: Action
@@ -58,6 +62,7 @@ class Decision:
     baseline: Pair
     seconds: float
     limit: str
+    things: str = "requests"
     counted: str = ""
     then: str = ""
     why: str = ""
@@ -75,7 +80,7 @@ class Decision:
     def _comparison(self) -> str:
         """What was counted on both arms, and how strongly it speaks."""
         before = "nothing speaks against the candidate: " if self.action is Action.CONTINUE else ""
-        counts = f"{_share(self.candidate)} of the candidate's requests, {_share(self.baseline)} of the baseline's"
+        counts = f"{_share(self.candidate)} of the candidate's {self.things}, {_share(self.baseline)} of the baseline's"
         strength = f"{_odds(self.log_e, self.needed)} as likely {self.then}"
         return f"{before}{self.stream}: {counts} {self.counted}, in {say_seconds(self.seconds)}; this is {strength}"
 
@@ -94,75 +99,99 @@ class Decision:
         }
 
 
-def decide(case: Case, *, self_test: Case | None = None, classic: Verdict | None = None) -> Decision:
+class Said(NamedTuple):
+    """What one stream of a case says."""
+
+    case: Case
+    name: str
+    stream: Stream
+
+    @property
+    def is_soft(self) -> bool:
+        """Whether it can only hold."""
+        return self.case.terms.is_soft(self.name)
+
+
+def decide(*cases: Case, self_test: Sequence[Case] = (), classic: Verdict | None = None) -> Decision:
     """Say what follows from the evidence so far: the first row of the table that holds.
 
-    `classic` is what the interval rule says of the same time; it is only quoted. May be called at any time.
+    The first of the cases is asked about users and traffic, all of them about their streams. `self_test` are the same
+    cases with a part of the baseline as the candidate. `classic` is what the interval rule says of the same time; it is
+    only quoted. May be called at any time.
     """
     rows = (_blamed, _exceeded, _split, _tested(self_test), _softly, _incident, _starved)
-    found = next((decision for row in rows if (decision := row(case)) is not None), None) or _nothing(case)
+    found = next((decision for row in rows if (decision := row(cases)) is not None), None) or _nothing(cases)
     return replace(found, classic=f"{classic.outcome.name} ({classic.sentence})" if classic else "")
 
 
-def _blamed(case: Case) -> Decision | None:
-    return _compared(case, Action.ROLLBACK, soft=False)
+def _relative(cases: Iterable[Case]) -> list[Said]:
+    return [Said(case, *each) for case in cases for each in case.relative.items()]
 
 
-def _softly(case: Case) -> Decision | None:
-    found = _compared(case, Action.HOLD, soft=True)
+def _absolute(cases: Iterable[Case]) -> list[Said]:
+    return [Said(case, *each) for case in cases for each in case.absolute.items()]
+
+
+def _blamed(cases: Sequence[Case]) -> Decision | None:
+    return _compared(cases, Action.ROLLBACK, soft=False)
+
+
+def _softly(cases: Sequence[Case]) -> Decision | None:
+    found = _compared(cases, Action.HOLD, soft=True)
     return None if found is None else replace(found, is_soft=True)
 
 
-def _compared(case: Case, action: Action, *, soft: bool) -> Decision | None:
+def _compared(cases: Sequence[Case], action: Action, *, soft: bool) -> Decision | None:
     """Find whether the comparison says worse, in the average of the hard or of the soft streams."""
-    streams = {name: each for name, each in case.relative.items() if case.terms.is_soft(name) is soft}
-    return _found(case, action, streams, "if the candidate is worse than the baseline")
+    said = [each for each in _relative(cases) if each.is_soft is soft]
+    return _found(action, said, "if the candidate is worse than the baseline")
 
 
-def _exceeded(case: Case) -> Decision | None:
+def _exceeded(cases: Sequence[Case]) -> Decision | None:
     """Without a baseline, the hard limits decide alone."""
-    if case.now.compares:
+    if cases[0].now.compares:
         return None
-    streams = {name: each for name, each in case.absolute.items() if not case.terms.is_soft(name)}
+    said = [each for each in _absolute(cases) if not each.is_soft]
     then = "if the limit is exceeded; nobody is left on the baseline to compare with"
-    return _found(case, Action.ROLLBACK, streams, then)
+    return _found(Action.ROLLBACK, said, then)
 
 
-def _incident(case: Case) -> Decision | None:
+def _incident(cases: Sequence[Case]) -> Decision | None:
     """Tell of a limit that is exceeded, and for which nobody is blamed."""
     then = "if the limit is exceeded; the comparison does not blame the candidate"
-    return _found(case, Action.HOLD, case.absolute, then)
+    return _found(Action.HOLD, _absolute(cases), then)
 
 
-def _found(case: Case, action: Action, streams: Mapping[str, Stream], then: str) -> Decision | None:
+def _found(action: Action, said: Sequence[Said], then: str) -> Decision | None:
     """Say that the average of these streams suffices, if it does."""
-    needed = -math.log(case.terms.alpha)
-    log_e = log_mean([each.log_e for each in streams.values()])
-    return _loudest(case, action, streams, (log_e, needed), then) if log_e >= needed else None
+    log_e = log_mean([each.stream.log_e for each in said])
+    return _loudest(action, said, log_e, then) if said and log_e >= _needed(said[0].case) else None
 
 
-def _nothing(case: Case) -> Decision:
+def _nothing(cases: Sequence[Case]) -> Decision:
     """Nothing speaks loud enough; say what speaks loudest."""
-    streams = case.relative if case.now.compares else case.absolute
-    hard = {name: each for name, each in streams.items() if not case.terms.is_soft(name)} or streams
-    needed = -math.log(case.terms.alpha)
+    said = _relative(cases) if cases[0].now.compares else _absolute(cases)
+    hard = [each for each in said if not each.is_soft] or said
     if not hard:
-        return _decision(case, Action.CONTINUE, "", Stream(), (0.0, needed), why="there is nothing to judge: no SLOs")
-    log_e = log_mean([each.log_e for each in hard.values()])
-    return _loudest(case, Action.CONTINUE, hard, (log_e, needed), "if it is worse")
+        why = "there is nothing to judge: no SLOs"
+        return _decision(Action.CONTINUE, Said(cases[0], "", Stream()), (0.0, _needed(cases[0])), why=why)
+    return _loudest(Action.CONTINUE, hard, log_mean([each.stream.log_e for each in hard]), "if it is worse")
 
 
-def _loudest(
-    case: Case, action: Action, streams: Mapping[str, Stream], strength: tuple[float, float], then: str
-) -> Decision:
-    name = max(streams, key=lambda each: streams[each].log_e)
-    return _decision(case, action, name, streams[name], strength, counted=_counted(case, name), then=then)
+def _loudest(action: Action, said: Sequence[Said], log_e: float, then: str) -> Decision:
+    loudest = max(said, key=lambda each: each.stream.log_e)
+    return _decision(action, loudest, (log_e, _needed(loudest.case)), then=then)
 
 
-def _split(case: Case) -> Decision | None:
+def _needed(case: Case) -> float:
+    return -math.log(case.terms.alpha)
+
+
+def _split(cases: Sequence[Case]) -> Decision | None:
     """Distrust the comparison where the arms are not drawn as asked for."""
+    case = cases[0]
     mine, other = case.newcomers
-    share, needed = case.now.percent / 100, -math.log(case.terms.split_alpha)
+    share, needed = (case.now.percent or 0.0) / 100, -math.log(case.terms.split_alpha)
     log_e = log_split(case.newcomers, (share, 1 - share)) if 0 < share < 1 else 0.0
     if log_e < needed:
         return None
@@ -172,14 +201,14 @@ def _split(case: Case) -> Decision | None:
         f"be trusted"
     )
     found = Stream(candidate=Pair(mine, mine + other), seconds=case.judged_s)
-    return _decision(case, Action.HOLD, "split", found, (log_e, needed), why=why)
+    return _decision(Action.HOLD, Said(case, "split", found), (log_e, needed), why=why)
 
 
-def _tested(self_test: Case | None) -> Callable[[Case], Decision | None]:
+def _tested(self_test: Sequence[Case]) -> Callable[[Sequence[Case]], Decision | None]:
     """Distrust the comparison where it also finds fault with a part of the baseline."""
 
-    def row(_: Case) -> Decision | None:
-        alarm = None if self_test is None else _blamed(self_test)
+    def row(_: Sequence[Case]) -> Decision | None:
+        alarm = _blamed(self_test)
         if alarm is None:
             return None
         why = f"a part of the baseline looks worse than its rest, the comparison is not to be trusted: {alarm.sentence}"
@@ -188,29 +217,23 @@ def _tested(self_test: Case | None) -> Callable[[Case], Decision | None]:
     return row
 
 
-def _starved(case: Case) -> Decision | None:
+def _starved(cases: Sequence[Case]) -> Decision | None:
     """Tell that the whole service serves too little."""
-    floor, slo, needed = case.floor, case.now.floor, -math.log(case.terms.alpha)
+    case = cases[0]
+    floor, slo, needed = case.floor, case.now.floor, _needed(case)
     if slo is None or floor.log_e < needed:
         return None
     why = (
         f"the whole service served {floor.candidate.total} requests in {say_seconds(floor.seconds)}, {slo.text} is "
         f"promised; this is {_odds(floor.log_e, needed)} as likely if the promise is broken"
     )
-    return _decision(case, Action.HOLD, slo.name, floor, (floor.log_e, needed), why=why)
+    return _decision(Action.HOLD, Said(case, slo.name, floor), (floor.log_e, needed), why=why)
 
 
-def _decision(  # noqa: PLR0913 (what a decision is made of)
-    case: Case,
-    action: Action,
-    name: str,
-    stream: Stream,
-    strength: tuple[float, float],
-    *,
-    counted: str = "",
-    then: str = "",
-    why: str = "",
-) -> Decision:
+def _decision(action: Action, said: Said, strength: tuple[float, float], *, then: str = "", why: str = "") -> Decision:
+    case, name, stream = said
+    slos = case.now.slos
+    slo = next((each for each in slos if each.name == name), None)
     return Decision(
         action=action,
         stream=name,
@@ -219,21 +242,26 @@ def _decision(  # noqa: PLR0913 (what a decision is made of)
         candidate=stream.candidate,
         baseline=stream.baseline,
         seconds=stream.seconds,
-        limit=next((slo.text for slo in case.now.slos if slo.name == name), ""),
-        counted=counted,
+        limit=slo.text if slo else "",
+        things=_THINGS.get(slos[0].of, "values") if slos else "requests",
+        counted="" if why else _counted(case, name, slo),
         then=then,
         why=why,
     )
 
 
-def _counted(case: Case, name: str) -> str:
-    """Say what was counted."""
+_THINGS: Final = {"unit": "requests", "call": "calls"}
+
+
+def _counted(case: Case, name: str, slo: Slo | None) -> str:
+    """Say which of them were counted."""
     margin = f" (plus {say_ratio(case.terms.tolerance)} for the candidate)" if case.terms.tolerance else ""
-    if name == SHAPE:
+    if name in case.terms.shapes:
         return f"were slower than the baseline's usual median{margin}"
-    slo = next((each for each in case.now.slos if each.name == name), None)
-    if slo is None or slo.quantile is None:
+    if slo is None or slo.metric is Metric.ERRORS:
         return "failed"
+    if slo.bad:
+        return f"were {slo.bad}"
     return f"took over {say_seconds(slo.limit)}{margin}"
 
 

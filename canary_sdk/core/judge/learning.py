@@ -18,7 +18,7 @@ from canary_sdk.core.judge.evalues import Pair
 from canary_sdk.core.judge.sequential import Case, learn, open_case, start
 from canary_sdk.core.judge.slo import say_ratio, say_seconds
 from canary_sdk.core.judge.strata import MICRO_BANDS, STRATA, known_errors
-from canary_sdk.core.judge.streams import ERRORS, SHAPE, Grant, LatencyQuestion
+from canary_sdk.core.judge.streams import Grant, LatencyQuestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,7 +47,8 @@ class Learning:
 
     `strata` is the map, empty before there is one; `seconds` is how long the baseline was seen since, or until, it was
     made. `minute` are the counts of the present block: of the first to get the candidate, of the rest, and how long.
-    `noise` is what was found before a restart.
+    `noise` is what was found, also before a restart, of those who will be the first; `bound` the most that it can be
+    for whoever is, as far as so many blocks can tell: that is to be kept for releases of which nothing is learnt.
     """
 
     case: Case
@@ -56,6 +57,7 @@ class Learning:
     blocks: tuple[Blocks, ...] = ()
     minute: tuple[Side, Side, float] = (Side(), Side(), 0.0)
     noise: Mapping[str, float] = field(default_factory=dict)
+    bound: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def can_be_sorted(self) -> bool:
@@ -79,6 +81,7 @@ class Learning:
             "strata": "".join(map(str, self.strata)),
             "seconds": self.seconds,
             "noise": dict(self.noise),
+            "bound": dict(self.bound),
         }
 
     @classmethod
@@ -87,7 +90,7 @@ class Learning:
         case, strata = Case.from_dict(data["case"], terms), strata_of(data["strata"])
         if len(case.edges) != (STRATA if strata else 1):
             raise ValueError(f"{len(case.edges)} strata have edges, and the map is of {len(strata)} micro-bands")
-        return cls(case=case, strata=strata, seconds=data["seconds"], noise=data["noise"])
+        return cls(case=case, strata=strata, seconds=data["seconds"], noise=data["noise"], bound=data["bound"])
 
 
 def strata_of(found: str) -> bytes:
@@ -98,9 +101,15 @@ def strata_of(found: str) -> bytes:
     return strata
 
 
-def begin(terms: Terms, strata: bytes = b"", noise: Mapping[str, float] | None = None) -> Learning:
-    """Begin to learn, with the map that there is."""
-    return Learning(case=open_case(terms, STRATA if strata else 1), strata=strata, noise=noise or {})
+def begin(
+    terms: Terms,
+    strata: bytes = b"",
+    noise: Mapping[str, float] | None = None,
+    bound: Mapping[str, float] | None = None,
+) -> Learning:
+    """Begin to learn, with the map that there is and the noise that is known."""
+    case = open_case(terms, STRATA if strata else 1)
+    return Learning(case=case, strata=strata, noise=noise or {}, bound=bound or {})
 
 
 def sort(learning: Learning, strata: bytes) -> Learning:
@@ -126,16 +135,19 @@ def _measured(learning: Learning, batch: Batch) -> Learning:
     if minute[2] < BLOCK_S:
         return replace(learning, minute=minute)
     blocks = (*learning.blocks, _blocks(learning.case, *minute))[-MOST:]
-    found = _noise(blocks) if len(blocks) >= FEWEST else learning.noise
-    return replace(learning, blocks=blocks, minute=(Side(), Side(), 0.0), noise=found)
+    after = replace(learning, blocks=blocks, minute=(Side(), Side(), 0.0))
+    if len(blocks) < FEWEST:
+        return after
+    found = _noise(blocks, learning.case.terms)
+    return replace(after, noise=found, bound=_bound(blocks, found))
 
 
 def _blocks(case: Case, one: Side, other: Side, seconds: float) -> Blocks:
     """Return what each stream would have seen."""
-    found: dict[str, Block] = {ERRORS: Block(_outcomes(one), _outcomes(other), seconds)}
+    found = {name: Block(_outcomes(one), _outcomes(other), seconds) for name in case.terms.rates}
     for name, question in case.asked.items():
         if isinstance(question, LatencyQuestion):
-            mine, rest = (each.cells if name == SHAPE else _halves(each, question.cuts) for each in (one, other))
+            mine, rest = (each.cells if question.whole else _halves(each, question.cuts) for each in (one, other))
             found[name] = Block(mine, rest, seconds)
     return found
 
@@ -148,23 +160,38 @@ def _halves(side: Side, cuts: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     return tuple((sum(cells[:cut]), sum(cells[cut:])) for cells, cut in zip(side.cells, cuts, strict=True))
 
 
-def _noise(blocks: tuple[Blocks, ...]) -> dict[str, float]:
+def _noise(blocks: tuple[Blocks, ...], terms: Terms) -> dict[str, float]:
+    """Measure what the first to get the candidate bring; how much more they fail anyway is granted to them."""
+    return {name: noise(each, known=name in terms.rates) for name, each in _by_stream(blocks).items()}
+
+
+def _bound(blocks: tuple[Blocks, ...], found: Mapping[str, float]) -> dict[str, float]:
+    """Take the same blocks for an A/A run, whose upper bound holds for other users too.
+
+    How far the arms wander is what counts in it: between them lies half of the tolerance, which is no noise.
+    """
+    by_stream = _by_stream(blocks)
+    return {name: max(noise(each, known=True, alike=True), found[name]) for name, each in by_stream.items()}
+
+
+def _by_stream(blocks: tuple[Blocks, ...]) -> dict[str, list[Block]]:
     names = dict.fromkeys(name for each in blocks for name in each)
-    return {name: noise([each[name] for each in blocks if name in each], known=name == ERRORS) for name in names}
+    return {name: [each[name] for each in blocks if name in each] for name in names}
 
 
 def unlike(learning: Learning, future: Pair, rest: Pair) -> tuple[str, ...]:
     """Say in what the first to get the candidate differ for the worse from the rest, before they get it.
 
-    `future` and `rest` are how they failed. Told is what is beyond chance and half as much again as usual; the
-    comparison allows for it as far as it can, and is the weaker for it.
+    `future` and `rest` are how they failed, or how many of their values were bad. Told is what is beyond chance and
+    half as much again as usual; the comparison allows for it as far as it can, and is the weaker for it.
     """
-    pairs = {ERRORS: (future, rest)}
-    for name in dict.fromkeys(name for each in learning.blocks for name in each if name not in (SHAPE, ERRORS)):
-        blocks = [each[name] for each in learning.blocks if name in each]
-        pairs[name] = (_over(block.one for block in blocks), _over(block.other for block in blocks))
+    terms = learning.case.terms
+    pairs = dict.fromkeys(terms.rates, (future, rest))
+    for name, blocks in _by_stream(learning.blocks).items():
+        if name not in (*terms.rates, *terms.shapes):
+            pairs[name] = (_over(block.one for block in blocks), _over(block.other for block in blocks))
     return tuple(
-        f"{name}: {_share(mine)} of their requests are bad, {_share(other)} of the others'"
+        f"{name}: {_share(mine)} of what is theirs is bad, {_share(other)} of the others'"
         for name, (mine, other) in pairs.items()
         if mine.total and other.total and _is_worse(mine, other)
     )

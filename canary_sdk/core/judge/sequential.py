@@ -28,20 +28,20 @@ from canary_sdk.core.judge.eprocess import NOTHING, Evidence, Schedule
 from canary_sdk.core.judge.evalues import NONE, Pair, log_floor
 from canary_sdk.core.judge.slo import Metric
 from canary_sdk.core.judge.streams import (
-    ERRORS,
-    SHAPE,
     SIZES,
     Edges,
     Grant,
     Past,
     Question,
     absolute_steps,
+    is_rate,
     promised,
     questions,
+    shape_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from canary_sdk.core.judge.batch import Batch
     from canary_sdk.core.judge.slo import Slo
@@ -61,9 +61,12 @@ _UNDECIDED: Final = math.log(0.05)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One stage of a rollout: the percentage, the longest it may be held, what is promised in it, what is granted."""
+    """One stage of a rollout: the percentage, the longest it may be held, what is promised in it, what is granted.
 
-    percent: float
+    The percentage is None where it is not ours: another tool chooses who gets the candidate.
+    """
+
+    percent: float | None
     longest_s: float
     slos: tuple[Slo, ...]
     grant: Grant = _NOTHING_GRANTED
@@ -71,12 +74,12 @@ class Stage:
     @property
     def compares(self) -> bool:
         """Whether anybody is left on the baseline."""
-        return self.percent < 100
+        return self.percent is None or self.percent < 100
 
     @property
     def promises(self) -> tuple[Slo, ...]:
-        """The SLOs that an arm can break, and that are compared: of indicators there is no stream."""
-        return tuple(slo for slo in self.slos if slo.metric in (Metric.LATENCY, Metric.ERRORS))
+        """The SLOs that an arm can break, and that are compared."""
+        return tuple(slo for slo in self.slos if slo.metric is not Metric.THROUGHPUT)
 
     @property
     def floor(self) -> Slo | None:
@@ -86,7 +89,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What is judged, and how strictly. All SLOs are of one kind: of units of work, or of calls.
+    """What is judged, and how strictly. All SLOs are of one kind: of units of work, of calls, or of one indicator.
 
     `tolerance` (0.1 for 10 %) is how much slower than the baseline a candidate may be, and how far over an absolute
     limit. `soft` names SLOs that can only hold. `noise` is what an A/A run found, by stream (see `calibration`). No
@@ -123,21 +126,29 @@ class Terms:
     @property
     def names(self) -> tuple[str, ...]:
         """The streams of the whole rollout, whether a stage asks for them or not."""
-        found = dict.fromkeys(name for stage in self.stages for name in _names(stage.promises))
-        return tuple(found)
+        return (*self.shapes, *(name for name in self._promised if name not in self.shapes))
+
+    @property
+    def shapes(self) -> dict[str, list[str]]:
+        """The stream of the whole latency, if any of it is promised, with those of its limits."""
+        found: dict[str, list[str]] = {}
+        for slo in self._promised.values():
+            if slo.metric is Metric.LATENCY:
+                found.setdefault(shape_of(slo), []).append(slo.name)
+        return found
+
+    @property
+    def rates(self) -> tuple[str, ...]:
+        """The streams about the share of what fails, or of values that are bad."""
+        return tuple(name for name, slo in self._promised.items() if is_rate(slo))
+
+    @property
+    def _promised(self) -> dict[str, Slo]:
+        return {slo.name: slo for stage in self.stages for slo in stage.promises}
 
     def is_soft(self, name: str) -> bool:
         """Whether this stream can only hold. The shape of latency is as hard as the hardest latency SLO."""
-        if name == SHAPE and self.soft:
-            return all(each in self.soft for each in self.names if each not in (SHAPE, ERRORS))
-        return name in self.soft
-
-
-def _names(slos: Iterable[Slo]) -> Iterable[str]:
-    for slo in slos:
-        if slo.metric is Metric.LATENCY:
-            yield SHAPE
-        yield slo.name
+        return bool(self.soft) and all(each in self.soft for each in self.shapes.get(name, (name,)))
 
 
 def pseudo_terms(terms: Terms) -> Terms:
@@ -268,7 +279,7 @@ def open_case(terms: Terms, strata: int = 1) -> Case:
         edges=edges,
         past=Past.none(edges),
         relative={name: Stream() for name in terms.names},
-        absolute={name: Stream() for name in terms.names if name != SHAPE},
+        absolute={name: Stream() for name in terms.names if name not in terms.shapes},
     )
 
 
@@ -337,7 +348,7 @@ def _compared(case: Case, batch: Batch, weight: float, answers: Mapping[str, Ans
 
 
 def _held_to_limits(case: Case, batch: Batch, weight: float, answers: Mapping[str, Answer]) -> dict[str, Stream]:
-    """Hold the candidate to its limits, tolerance included, or to what the baseline itself did if that was worse."""
+    """Hold the candidate to its limits, tolerance included."""
     streams = dict(case.absolute)
     for slo in case.now.promises:
         _, mine, other = answers[slo.name]
@@ -348,9 +359,13 @@ def _held_to_limits(case: Case, batch: Batch, weight: float, answers: Mapping[st
 
 
 def allowed(case: Case, slo: Slo) -> float:
-    """Return the share of bad requests that the candidate may have: the promised one, or the baseline's usual one."""
+    """Return the share of bad requests that the candidate may have, which is what was promised.
+
+    Where nobody is left to compare with, it is what the baseline did as long as there was one, if that was worse: the
+    limit alone would take back what is no worse than before.
+    """
     promise = slo.limit * (1 + case.terms.tolerance) if slo.quantile is None else promised(slo)
-    if not case.past.units:  # of a baseline that was never seen nothing is usual
+    if case.now.compares or not case.past.units:
         return promise
     return max(promise, case.past.share_failed if slo.quantile is None else case.past.share_over(case.edges, slo.limit))
 

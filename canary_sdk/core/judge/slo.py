@@ -74,6 +74,15 @@ class Slo:
         """The left side: `p95`, `call.errors`."""
         return self.text.partition(" ")[0]
 
+    @property
+    def bad(self) -> str:
+        """What is bad of an indicator, for people: `false`, `below 20`; nothing of what is none."""
+        if self.cut is None:
+            return ""
+        if "." not in self.name:
+            return "false" if self.cut.below else "true"
+        return f"{'below' if self.cut.below else 'over'} {say_number(self.cut.value)}"
+
     def say(self, value: float) -> str:
         """Write a figure of this metric for people: `812 ms`, `1.2 %`, `48/s`."""
         match self.metric:
@@ -133,7 +142,7 @@ def say_rate(value: float) -> str:
 _SPLIT: Final = re.compile(r"\s*([^<>=≤≥]*?)\s*([<>=≤≥]+)\s*([0-9.,_]*)\s*(.*?)\s*", re.ASCII | re.DOTALL)
 _SUBJECT: Final = re.compile(r"(call\s*\.\s*)?(p([0-9]+(?:\.[0-9]+)?)|errors|throughput)", re.ASCII)
 _INDICATOR: Final = re.compile(r"([a-z][a-z0-9_]*)(?:\.p([0-9]+(?:\.[0-9]+)?))?", re.ASCII)
-_TAKEN: Final = ("unit", "call")
+_TAKEN: Final = ("unit", "call", "shape")
 """What no indicator can be called, beside what can be promised of units and calls."""
 _NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 

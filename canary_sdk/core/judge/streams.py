@@ -3,10 +3,12 @@
     shape      is the candidate's latency, as a whole, higher than the baseline's?
     p95, p99   is the share of requests over the limit of this SLO higher? One stream for each latency SLO.
     errors     is the share of requests that failed higher?
+    cache_hit  is the share of this indicator's values that are bad higher?
 
-Each compares the arms within the batch; how the baseline usually is (`Past`) only makes the bets sharp. Every question
-is put for six sizes of effect at once. A question about cells is a projection of an arm on cells, the best first, and a
-tilt for each stratum and size; strata add up, since all of them are bets of the same moment.
+Of decorated calls there are the same: `call.shape`, `call.p95`, `call.errors`. Each compares the arms within the batch;
+how the baseline usually is (`Past`) only makes the bets sharp. Every question is put for six sizes of effect at once. A
+question about cells is a projection of an arm on cells, the best first, and a tilt for each stratum and size; strata
+add up, since all of them are bets of the same moment.
 """
 
 from __future__ import annotations
@@ -163,7 +165,7 @@ class LatencyQuestion:
 
 @dataclass(frozen=True, slots=True)
 class ErrorQuestion:
-    """A comparison of the shares of requests that failed, with what is granted to the candidate."""
+    """A comparison of the shares that failed, with what is granted to the candidate."""
 
     tilts: tuple[Tilt, ...]
     grant: Grant
@@ -192,11 +194,21 @@ def questions(past: Past, edges: Edges, slos: Iterable[Slo], grant: Grant) -> di
     asked: dict[str, Question] = {}
     for slo in slos:
         if slo.metric is Metric.LATENCY:
-            asked.setdefault(SHAPE, _shape_question(past))
+            asked.setdefault(shape_of(slo), _shape_question(past))
             asked[slo.name] = _limit_question(past, edges, slo.limit)
-        elif slo.metric is Metric.ERRORS:
-            asked[ERRORS] = ErrorQuestion(_odds_tilts(past.share_failed, grant.known), grant)
+        elif is_rate(slo):
+            asked[slo.name] = ErrorQuestion(_odds_tilts(past.share_failed, grant.known), grant)
     return asked
+
+
+def shape_of(slo: Slo) -> str:
+    """Return the stream of the whole latency of which this SLO promises something: `shape`, `call.shape`."""
+    return SHAPE if slo.of == "unit" else f"{slo.of}.{SHAPE}"
+
+
+def is_rate(slo: Slo) -> bool:
+    """Whether it promises a share of what fails: of errors, or of an indicator's bad values."""
+    return slo.metric in (Metric.ERRORS, Metric.INDICATOR)
 
 
 def _shape_question(past: Past) -> LatencyQuestion:
@@ -216,7 +228,7 @@ def _odds_tilts(share: float, known: tuple[float, float] | None = None) -> tuple
 
 
 def promised(slo: Slo) -> float:
-    """Return the share of requests that an SLO of latency or errors allows to be bad."""
+    """Return the share that an SLO of latency, errors or an indicator allows to be bad."""
     return slo.limit if slo.quantile is None else 1 - slo.quantile
 
 

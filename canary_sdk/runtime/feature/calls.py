@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from canary_sdk.runtime.scope import Unit, Units
     from canary_sdk.runtime.table import Context
 
-    Begun = tuple[Evaluation, "Own | None", float]
+    Begun = tuple["Unit | None", Evaluation, "Own | None", float]
     Function = Callable[..., Any]
     Args = tuple[Any, ...]
     Kwargs = dict[str, Any]
@@ -93,24 +93,25 @@ class Feature:
     def begin(self, args: Args, kwargs: Kwargs) -> Begun:
         """Ask the flag, inside the open unit of work or one of its own, and start the clock. Never raises.
 
-        Returns the answer, the unit if it is the call's own, and when it started; 0.0 if it cannot be measured.
+        Returns the unit, the answer, the unit again if it is the call's own, and when it started; 0.0 if it cannot be
+        measured.
         """
         units = self.host.units
         try:
             current, now, open_unit = units.current, units.now, units.open
             unit = current()
             if unit is not None and not (unit.ended and unit.is_over):
-                return self.answer(args, kwargs), None, now()
+                return unit, self.answer(args, kwargs), None, now()
             unit = open_unit()
             own = Own(units, unit)
-            return self.answer(args, kwargs), own, unit.started
+            return unit, self.answer(args, kwargs), own, unit.started
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
             return self.begin_unmeasured(error, args, kwargs)
 
     def begin_unmeasured(self, error: Exception, args: Args, kwargs: Kwargs) -> Begun:
         """Count what went wrong and ask the flag all the same. Never raises."""
         self.note(error)
-        return self.answer(args, kwargs), None, 0.0
+        return None, self.answer(args, kwargs), None, 0.0
 
     def answer(self, args: Args, kwargs: Kwargs) -> Evaluation:
         """Evaluate the flag for whom the arguments name; answer the baseline if that fails. Never raises."""
@@ -120,17 +121,17 @@ class Feature:
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
             return self.host.answer_failure(self.flag_key, error)
 
-    def fail(self, evaluation: Evaluation, started: float, error: BaseException) -> int:
+    def fail(self, unit: Unit | None, evaluation: Evaluation, started: float, error: BaseException) -> int:
         """Count a call that ended in an exception, and return its outcome."""
         outcome = outcome_of(error, self.expected)
-        self.count(evaluation, started, outcome)
+        self.count(unit, evaluation, started, outcome)
         return outcome
 
-    def count(self, evaluation: Evaluation, started: float, outcome: int) -> None:
+    def count(self, unit: Unit | None, evaluation: Evaluation, started: float, outcome: int) -> None:
         """Hand the call to the background, unless it is not measured. Never raises."""
         try:
             if started:
-                self.host.units.record_call((evaluation, self.host.units.now() - started, outcome))
+                self.host.units.record_call((unit, evaluation, self.host.units.now() - started, outcome))
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
             self.note(error)
 
@@ -161,18 +162,18 @@ def measured_function(feature: Feature) -> Function:
         try:
             unit = current()
             if unit is None or flag_key not in unit.marks or (unit.ended and unit.is_over):
-                evaluation, own, started = begin(args, kwargs)
+                unit, evaluation, own, started = begin(args, kwargs)
             else:  # the unit of work was given an answer before, and keeps it
                 evaluation, own, started = unit.marks[flag_key][0], None, now()
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
-            evaluation, own, started = feature.begin_unmeasured(error, args, kwargs)
+            unit, evaluation, own, started = feature.begin_unmeasured(error, args, kwargs)
         function = candidate if evaluation.enabled else fallback
         try:
             result = function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - raised again, unless the fallback answers for it
             outcome = UNDECIDED
             with suppress(Exception):
-                outcome = feature.fail(evaluation, started, error)
+                outcome = feature.fail(unit, evaluation, started, error)
             try:
                 if outcome == FAILED and function is feature.rescued:
                     return fallback(*args, **kwargs)
@@ -185,7 +186,7 @@ def measured_function(feature: Feature) -> Function:
             ended = now() if own is None else feature.close(own, UNDECIDED)
             if started and ended:
                 record_call = units.record_call
-                record_call((evaluation, ended - started, UNDECIDED))
+                record_call((unit, evaluation, ended - started, UNDECIDED))
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
             feature.note(error)
         return result
@@ -202,11 +203,11 @@ def measured_coroutine(feature: Feature) -> Function:
         try:
             unit = current()
             if unit is None or flag_key not in unit.marks or (unit.ended and unit.is_over):
-                evaluation, own, started = begin(args, kwargs)
+                unit, evaluation, own, started = begin(args, kwargs)
             else:  # the unit of work was given an answer before, and keeps it
                 evaluation, own, started = unit.marks[flag_key][0], None, now()
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
-            evaluation, own, started = feature.begin_unmeasured(error, args, kwargs)
+            unit, evaluation, own, started = feature.begin_unmeasured(error, args, kwargs)
         function = candidate if evaluation.enabled else fallback
         try:
             result = function(*args, **kwargs)
@@ -215,7 +216,7 @@ def measured_coroutine(feature: Feature) -> Function:
         except BaseException as error:  # noqa: BLE001 - raised again, unless the fallback answers for it
             outcome = UNDECIDED
             with suppress(Exception):
-                outcome = feature.fail(evaluation, started, error)
+                outcome = feature.fail(unit, evaluation, started, error)
             try:
                 if outcome == FAILED and function is feature.rescued:
                     result = fallback(*args, **kwargs)
@@ -229,7 +230,7 @@ def measured_coroutine(feature: Feature) -> Function:
             ended = now() if own is None else feature.close(own, UNDECIDED)
             if started and ended:
                 record_call = units.record_call
-                record_call((evaluation, ended - started, UNDECIDED))
+                record_call((unit, evaluation, ended - started, UNDECIDED))
         except Exception as error:  # noqa: BLE001 - ours never reaches the host
             feature.note(error)
         return result
@@ -244,6 +245,7 @@ class Run:
     feature: Feature
     function: Function
     """What serves: the fallback until the flag has answered."""
+    unit: Unit | None = None
     evaluation: Evaluation | None = None
     own: Own | None = None
     started: float = 0.0
@@ -254,7 +256,7 @@ class Run:
     def begin(self, args: Args, kwargs: Kwargs) -> None:
         """Ask the flag and start the clock."""
         feature = self.feature
-        self.evaluation, self.own, self.started = feature.begin(args, kwargs)
+        self.unit, self.evaluation, self.own, self.started = feature.begin(args, kwargs)
         self.function = feature.candidate if self.evaluation.enabled else feature.fallback
         self.is_rescued = self.function is feature.rescued
 
@@ -271,13 +273,13 @@ class Run:
     def fail(self, error: BaseException) -> None:
         """Count the call as ended by `error`; who is left early has finished."""
         if not isinstance(error, GeneratorExit) and self.evaluation is not None:
-            self.outcome = self.feature.fail(self.evaluation, self.started, error)
+            self.outcome = self.feature.fail(self.unit, self.evaluation, self.started, error)
             self.started = 0.0
 
     def end(self) -> None:
         """Count the call unless it is counted, and close what it opened."""
         if self.evaluation is not None:
-            self.feature.count(self.evaluation, self.started, self.outcome)
+            self.feature.count(self.unit, self.evaluation, self.started, self.outcome)
         if self.own is not None:
             self.feature.close(self.own, self.outcome)
 

@@ -151,6 +151,7 @@ _NOTES: Final = (
     events.ProbeExpired,
     events.RolloutPaused,
     events.RolloutsMeet,
+    events.UsersDiffer,
     events.WatchEnded,
 )
 _TOLD: Final = frozenset({*_OPENS, *_CLOSES, *_CHANGES, *_NOTES})

@@ -208,12 +208,12 @@ def test_a_failed_self_test() -> None:
     """If a part of the baseline looks worse than its rest, it holds, and quotes what was found there."""
     case = replace(a_case(), relative={"errors": heard(2)})
     failed = replace(case, relative={"errors": heard(250)})
-    found = decide(case, self_test=failed)
+    found = decide(case, self_test=[failed])
     assert (found.action, found.stream, found.log_e) == (Action.HOLD, "errors", math.log(250))
     why = "a part of the baseline looks worse than its rest, the comparison is not to be trusted"
     assert found.sentence == f"{why}: {decide(failed).sentence}"
-    assert decide(case, self_test=case).action is Action.CONTINUE
-    assert decide(failed, self_test=failed).action is Action.ROLLBACK
+    assert decide(case, self_test=[case]).action is Action.CONTINUE
+    assert decide(failed, self_test=[failed]).action is Action.ROLLBACK
 
 
 # --- the whole service ---

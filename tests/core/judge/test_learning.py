@@ -136,6 +136,16 @@ def test_noise_is_that_of_the_blocks() -> None:
     }
 
 
+def test_what_is_kept_of_a_measurement_is_what_it_may_have_missed() -> None:
+    """It is never less than what was found, and of chance alone the less the longer it was measured."""
+    short, long = (learnt(sort(begin(TERMS), MAP), SETTLED_S[-1] + 60 * blocks) for blocks in (FEWEST, 4 * FEWEST))
+    restless = learnt(sort(begin(TERMS), MAP), SETTLED_S[-1] + 60 * FEWEST, private=0.3)
+    for learning in (short, long, restless):
+        assert all(learning.bound[name] >= noise for name, noise in learning.noise.items())
+    assert short.bound["shape"] > 2 * long.bound["shape"] > 0
+    assert restless.bound["shape"] > 2 * restless.noise["shape"]
+
+
 def test_what_is_taken_for_granted_is_said() -> None:
     """Alike users without a map, noise that nobody measured, and in the end nothing."""
     assert "nothing of them was seen" in begin(TERMS).assumes
@@ -150,10 +160,11 @@ def test_it_is_read_as_it_was_written() -> None:
     learning = learnt(sort(begin(TERMS), MAP), SETTLED_S[-1] + 60 * FEWEST)
     stored = json.loads(json.dumps(learning.to_dict()))
     read = Learning.from_dict(stored, TERMS)
-    assert (read.case, read.strata, read.noise, read.seconds) == (
+    assert (read.case, read.strata, read.noise, read.bound, read.seconds) == (
         learning.case,
         learning.strata,
         learning.noise,
+        learning.bound,
         learning.seconds,
     )
     for damaged in ({"strata": ""}, {"strata": str(STRATA) * MICRO_BANDS}, {"strata": "0"}, {"strata": 5}):
@@ -186,7 +197,7 @@ def test_who_is_first_and_unlike_the_rest_is_told_of() -> None:
     """Beyond chance and by half as much again; not what chance alone makes, and not who is better."""
     learning = begin(TERMS)
     usual = Pair(100, 10_000)
-    assert unlike(learning, Pair(30, 1_000), usual) == ("errors: 3 % of their requests are bad, 1 % of the others'",)
+    assert unlike(learning, Pair(30, 1_000), usual) == ("errors: 3 % of what is theirs is bad, 1 % of the others'",)
     for future in (Pair(12, 1_000), Pair(2, 100), Pair(0, 1_000), Pair(0, 0)):
         assert unlike(learning, future, usual) == ()
     few = Pair(0, 9)  # of nine none was bad, so that it is about one in twenty

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -271,7 +272,7 @@ def test_a_failed_self_test_holds() -> None:
         assert whole.self_test
         assert whole.self_test.baseline == rest.baseline
         case, test = weigh(case, rest), weigh(test, whole.self_test)
-    found = decide(case, self_test=test)
+    found = decide(case, self_test=[test])
     assert found.action is Action.HOLD
     assert "not to be trusted" in found.sentence
     assert decide(case).action is Action.CONTINUE
@@ -384,11 +385,53 @@ def test_a_decision_tells_its_numbers() -> None:
     assert "\n" not in found.sentence
 
 
-def test_indicators_are_not_compared() -> None:
-    """There is no stream for them: a stage promises of them nothing that the comparison is asked."""
-    asked = terms(slos=["errors < 1%", "cache_hit > 90%", "throughput > 50/s"])
-    assert [slo.name for slo in asked.stages[0].promises] == ["errors"]
-    assert asked.names == ("errors",)
+@pytest.mark.parametrize(
+    ("slo", "name", "told"),
+    [
+        ("cache_hit > 90%", "cache_hit", "of the candidate's values, .* of the baseline's were false, in"),
+        ("retried < 10%", "retried", "of the candidate's values, .* of the baseline's were true, in"),
+        ("basket.p50 > 20", "basket.p50", "of the candidate's values, .* of the baseline's were below 20, in"),
+        ("call.errors < 10%", "call.errors", "of the candidate's calls, .* of the baseline's failed, in"),
+    ],
+)
+def test_what_is_reported_and_called_is_compared_too(slo: str, name: str, told: str) -> None:
+    """A share of bad values or of failed calls is a stream as errors are, and tells of what it counted."""
+    shop = Shop(50)
+    asked = terms(50, slos=[slo])
+    assert (asked.names, asked.rates) == ((name,), (name,))
+    bad = first(shop, opened(shop, asked), lambda case: shop.batch(case, (1.0, 0.2), (1.0, 0.05)))[2]
+    assert (bad.action, bad.stream, bad.limit) == (Action.ROLLBACK, name, slo)
+    assert re.search(told, bad.sentence)
+    well = first(shop, opened(shop, asked), lambda case: shop.batch(case, (1.0, 0.05), (1.0, 0.05)), 600)[2]
+    assert well.action is Action.CONTINUE
+
+
+def test_all_kinds_are_decided_on_together() -> None:
+    """What counts is the average over the streams of all cases, each by its own name; the promise is kept once."""
+    shop = Shop(50)
+    units, values = (opened(shop, terms(50, slos=[slo])) for slo in ("errors < 1%", "cache_hit > 90%"))
+    seconds = [0, 0]
+    for _ in range(60):
+        units = weigh(units, shop.batch(units))
+        values = weigh(values, shop.batch(values, (1.0, 0.3), (1.0, 0.1)))
+        seconds[0] += decide(values).action is Action.CONTINUE
+        seconds[1] += decide(units, values).action is Action.CONTINUE
+    found = decide(units, values)
+    assert (found.action, found.stream) == (Action.ROLLBACK, "cache_hit")
+    assert seconds[0] <= seconds[1] < 30
+    assert found.log_e == pytest.approx(
+        math.log((math.exp(units.relative["errors"].log_e) + math.exp(values.relative["cache_hit"].log_e)) / 2)
+    )
+    assert decide(units).action is Action.CONTINUE
+
+
+def test_where_another_tool_draws_no_split_is_asked_for() -> None:
+    """It is compared as ever, whatever share of the users got the candidate."""
+    shop = Shop(10)
+    asked = Terms(stages=(Stage(percent=None, longest_s=3600.0, slos=tuple(map(parse_slo, SLOS))),))
+    assert first(shop, opened(shop, asked), shop.batch, 600)[2].action is Action.CONTINUE
+    found = first(shop, opened(shop, asked), lambda case: shop.batch(case, (4.0, 0.002)))[2]
+    assert found.action is Action.ROLLBACK
 
 
 def test_a_flag_without_slos_goes_on() -> None:

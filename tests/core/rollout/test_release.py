@@ -78,9 +78,11 @@ def test_who_is_on_trial_is_told_by_the_flag() -> None:
 def test_terms_are_the_release_with_what_was_learnt_and_granted() -> None:
     """Each stage is granted by its own percentage; of noise, more counts, whoever found it."""
     release = replace(on_plan(2), noise={"p95": 0.3, "shape": 0.1}, soft=frozenset({"p99"}))
-    terms = terms_of(release, POLICY, lambda percent: Grant(ratio=1 + percent), noise={"p95": 0.2, "errors": 0.4})
+    terms = terms_of(
+        release, POLICY, lambda percent: Grant(ratio=1 + (percent or 0)), noise={"p95": 0.2, "errors": 0.4}
+    )
     assert terms == Terms(
-        stages=tuple(replace(stage, grant=Grant(ratio=1 + stage.percent)) for stage in release.stages),
+        stages=tuple(replace(stage, grant=Grant(ratio=1 + (stage.percent or 0))) for stage in release.stages),
         tolerance=POLICY.tolerance,
         soft=frozenset({"p99"}),
         noise={"p95": 0.3, "shape": 0.1, "errors": 0.4},
@@ -145,26 +147,53 @@ def test_an_idle_rollout_leaves_it_to_the_percentage() -> None:
 
 
 def test_of_two_promises_of_one_measure_the_hard_one_is_judged() -> None:
-    """Also where they stand in different stages; of two hard ones the stricter; those of calls are somebody else's."""
+    """Also where they stand in different stages; of two hard ones the stricter, of each kind and each side."""
     release = on_plan(1)
     assert release.stages[0].slos == slos("p95 < 500ms")
     assert release.soft == frozenset()
     flag = Flag(
         "checkout",
-        slos=slos("p95 < 500ms", "p95 < 400ms", "call.p95 < 50ms", "throughput > 5/s", "throughput > 9/s"),
-        soft=slos("p95 < 300ms", "p99 < 1s"),
+        slos=slos(
+            *("p95 < 500ms", "p95 < 400ms", "call.p95 < 50ms", "throughput > 5/s", "throughput > 9/s"),
+            *("hit > 95%", "hit > 90%", "size.p50 > 20", "size.p50 > 30", "size.p50 < 90", "size.p50 < 80"),
+        ),
+        soft=slos("p95 < 300ms", "p99 < 1s", "hit > 99%"),
     )
     release = release_of(flag)
-    assert release.stages[0].slos == slos("p95 < 400ms", "throughput > 9/s", "p99 < 1s")
+    kept = ("p95 < 400ms", "call.p95 < 50ms", "throughput > 9/s", "hit > 95%", "size.p50 > 30", "size.p50 < 80")
+    assert release.stages[0].slos == slos(*kept, "p99 < 1s")
     assert release.soft == {"p99"}
-    assert release_of(replace(flag, slos=flag.slos[::-1])).stages[0].slos == slos(
-        "throughput > 9/s", "p95 < 400ms", "p99 < 1s"
-    )
+    turned = release_of(replace(flag, slos=flag.slos[::-1]))
+    assert sorted(slo.text for slo in turned.stages[0].slos) == sorted(slo.text for slo in release.stages[0].slos)
+    assert release.judged == ("unit", "call", "hit<0.5", "size<30.0", "size>80.0")
+    of_calls = terms_of(release, POLICY, kind="call")
+    assert [slo.text for stage in of_calls.stages for slo in stage.slos] == ["call.p95 < 50ms"]
+    assert of_calls.names == ("call.shape", "call.p95")
+
+
+def test_a_probe_is_a_release_of_its_own() -> None:
+    """Of the probed share or what the flag itself serves; what was found of the release says nothing about it."""
+    release = release_of(FLAG)
+    probe = release.probed(1.0, 400.0)
+    assert (probe.percent, probe.stages[0].longest_s, probe.stages[0].slos) == (1.0, 400.0, FLAG.slos)
+    assert probe.identity != release.identity
+    assert release.probed(50.0, 400.0).percent == 5.0
+    assert on_plan(2).probed(1.0, 400.0).stages[0].slos == on_plan(2).stages[1].slos
+    assert not on_plan(2).probed(1.0, 400.0).is_planned
+
+
+def test_what_another_tool_gives_has_no_percentage() -> None:
+    """Nor is it known who will be given it; a probe of it lets in of our buckets those whom the tool chooses."""
+    release = release_of(replace(FLAG, rollout=0.0))
+    elsewhere = release.given_elsewhere()
+    assert (elsewhere.running, elsewhere.percent, elsewhere.is_ours) == (0, None, False)
+    assert elsewhere.stages[0].slos == FLAG.slos
+    assert release.probed(1.0, 400.0).percent is None
 
 
 def test_what_there_is_nothing_to_judge_of_is_not_judged() -> None:
     """Without a promise that an arm can break, or with more limits than there is room to count."""
-    assert release_of(FLAG).is_judged
-    assert not release_of(replace(FLAG, slos=slos("throughput > 5/s", "call.p95 < 1s"))).is_judged
-    many = slos(*(f"p{number} < {number}ms" for number in range(1, 31)))
-    assert not release_of(replace(FLAG, slos=many)).is_judged
+    assert release_of(FLAG).judged == ("unit",)
+    assert release_of(replace(FLAG, slos=slos("throughput > 5/s"))).judged == ()
+    many = slos(*(f"p{number} < {number}ms" for number in range(1, 31)), "call.p95 < 1s")
+    assert release_of(replace(FLAG, slos=many)).judged == ("call",)
