@@ -19,6 +19,7 @@ import threading
 from array import array
 from collections import Counter
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from operator import add
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -140,7 +141,8 @@ class Arena:
         views = self._views(_OF_ARMS, arm.index, arm.private)
         state = (*arm.limits_ns, *(view[WRITES] for view in views))
         if state != arm.last_read[0]:
-            arm.last_read = (state, Counters(_added(views, CELLS), arm.limits_ns))
+            counted = Counters(limits_ns=arm.limits_ns)  # untouched arms share their zeros
+            arm.last_read = (state, replace(counted, cells=_added(views, CELLS)) if views else counted)
         return arm.last_read[1]
 
     @property
