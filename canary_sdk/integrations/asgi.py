@@ -117,10 +117,10 @@ class CanaryMiddleware:
         return result
 
     def _watched(self, scope: Scope, send: Send, unit: Unit) -> Send:
-        """Wrap `send` to see the response start and the last body; a plain function, no extra await."""
+        """Wrap `send` to see the response start and the last body; in a coroutine function, as asgiref asks for one."""
         now = self._now
 
-        def watch(message: Message) -> Awaitable[None]:
+        async def watch(message: Message) -> None:
             try:
                 kind = message["type"]
                 if kind == "http.response.start":
@@ -141,7 +141,7 @@ class CanaryMiddleware:
                         unit.ended = now()
             except Exception as error:  # noqa: BLE001 - ours never reaches the host
                 self._failures.note(("reading a response message", error, UNMEASURED))
-            return send(message)
+            return await send(message)
 
         return watch
 

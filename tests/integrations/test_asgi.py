@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 import trio
 import uvicorn
+from asgiref.wsgi import WsgiToAsgi
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect
@@ -508,6 +509,31 @@ async def test_the_application_runs_where_the_server_called_it(canary: Canary) -
 
     result: object = await CanaryMiddleware(app, canary=canary)(http(), receive, ignore)
     assert result == here
+
+
+async def test_what_is_given_looks_like_what_the_server_gave(canary: Canary) -> None:
+    """`send` is a coroutine function, or asgiref would warn where it calls it from a thread; `receive` is the same."""
+    given: list[Any] = []
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        given.extend((receive, send))
+
+    await CanaryMiddleware(app, canary=canary)(http(), receive, ignore)
+    assert given[0] is receive
+    assert inspect.iscoroutinefunction(given[1])
+
+    def wsgi_app(_environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [b"x"]
+
+    served = CanaryMiddleware(WsgiToAsgi(wsgi_app), canary=canary)  # type: ignore[no-untyped-call]
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await served(http(), receive, send)
+    assert [message.get("body") for message in sent] == [None, b"x", None]
 
 
 def test_a_server_takes_it_for_asgi_3(canary: Canary) -> None:
