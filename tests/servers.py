@@ -7,6 +7,7 @@ ours. PostgreSQL refuses to run as root; root starts it as nobody, from a copy t
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 PG_VARIABLE: Final = "CANARY_TEST_PG_DSN"
 REDIS_VARIABLE: Final = "CANARY_TEST_REDIS_URL"
+PROMETHEUS_VARIABLE: Final = "CANARY_TEST_PROMETHEUS"
 READY_S: Final = 15.0
 """How long a server may take to start or to stop."""
 PORTS: Final = range(20_000, 32_000)
@@ -152,6 +154,23 @@ def redis() -> Iterator[Server]:
         command = (str(program), "--port", str(port), *options)
         asking = (sys.executable, "-c", f"import socket; socket.create_connection(('127.0.0.1', {port})).close()")
         with running(Server(f"redis://127.0.0.1:{port}", command, asking)) as server:
+            yield server
+
+
+@contextmanager
+def prometheus(target: str) -> Iterator[Server]:
+    """Lend a Prometheus that asks a host and port once a second, if this machine has the program."""
+    program = os.environ.get(PROMETHEUS_VARIABLE) or shutil.which("prometheus")
+    if program is None:
+        raise Unavailable(f"there is no program prometheus here, and {PROMETHEUS_VARIABLE} names none")
+    with tempfile.TemporaryDirectory(prefix="canary-prometheus-") as folder:
+        url = f"http://127.0.0.1:{free_port()}"
+        config = Path(folder, "prometheus.yml")
+        scrape = {"job_name": "canary", "scrape_interval": "1s", "static_configs": [{"targets": [target]}]}
+        config.write_text(json.dumps({"scrape_configs": [scrape]}))  # which is YAML, too
+        options = (f"--config.file={config}", f"--storage.tsdb.path={folder}/data", f"--web.listen-address={url[7:]}")
+        asking = (sys.executable, "-c", f"import urllib.request; urllib.request.urlopen('{url}/-/ready')")
+        with running(Server(url, (program, *options), asking)) as server:
             yield server
 
 

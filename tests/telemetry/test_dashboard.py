@@ -14,13 +14,14 @@ from canary_sdk.telemetry.otel import names
 from canary_sdk.telemetry.otel.metrics import _INSTRUMENTS
 
 DASHBOARD = Path(__file__).parents[2] / "docs" / "dashboards" / "grafana.json"
-UNITS = {"s": "_seconds", "%": "", "1": ""}
+UNITS = {"s": "_seconds", "%": "", "{": ""}
+"""What is appended, by how the unit begins: nothing for what is counted, nor where the name says it already."""
 
 
 def exported() -> set[str]:
     """Return the names as Prometheus has them: dots become underscores, the unit and the kind are put behind."""
     written = {
-        name.replace(".", "_") + ("_total" if kind == "counter" else UNITS[unit])
+        name.replace(".", "_") + ("_total" if kind == "counter" else UNITS[unit[0]])
         for name, kind, unit, _, _ in _INSTRUMENTS
     }
     return written | {f"{name.replace('.', '_')}_seconds" for name in (names.REQUEST_DURATION, names.UNIT_DURATION)}

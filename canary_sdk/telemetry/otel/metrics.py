@@ -186,17 +186,18 @@ def _stale(source: Source) -> Iterable[Point]:
     return [(source.here, int(bool(source.health.stale)))]
 
 
+# Prometheus appends a unit to the name, and "ratio" for "1"; what stands in braces it leaves out.
 _INSTRUMENTS: Final[tuple[tuple[str, str, str, str, Points], ...]] = (
     (names.EVALUATION, "counter", "{evaluation}", "Units of work that met the flag, by what it answered.", _exposures),
     (names.VERDICTS, "counter", "{verdict}", "Intervals that were judged, by what was found.", _verdicts),
     (names.ROLLBACKS, "counter", "{rollback}", "How often a flag was taken back.", _rollbacks),
-    (names.BREAKER, "gauge", "1", "0 closed, 1 half open, 2 open, 3 killed by a person.", _breakers),
+    (names.BREAKER, "gauge", "{state}", "0 closed, 1 half open, 2 open, 3 killed by a person.", _breakers),
     (names.PERCENT, "gauge", "%", "The share of users that the flag is rolled out to.", _percents),
-    (names.STAGE, "gauge", "1", "The stage that the flag's rollout is in; 0 before the first.", _stages),
+    (names.STAGE, "gauge", "{stage}", "The stage that the flag's rollout is in; 0 before the first.", _stages),
     (names.DROPPED, "counter", "{unit}", "Units of work and calls that were never counted.", _dropped),
     (names.LAG, "gauge", "s", "How long the next reading of the arms is overdue.", _lag),
     (names.FAILURES, "counter", "{failure}", "Failures inside the library, by place.", _failures),
-    (names.STALE, "gauge", "1", "1 while the store is away, and what was served before still is.", _stale),
+    (names.STALE, "gauge", "{store}", "1 while the store is away, and what was served before still is.", _stale),
 )
 
 
