@@ -26,13 +26,17 @@ from canary_sdk.core.judge.eprocess import ENOUGH, log_mean
 from canary_sdk.core.judge.evalues import Pair, log_split
 from canary_sdk.core.judge.sequential import Stream
 from canary_sdk.core.judge.slo import Metric, say_number, say_ratio, say_seconds
+from canary_sdk.core.judge.streams import is_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from canary_sdk.core.judge.sequential import Case
     from canary_sdk.core.judge.slo import Slo
     from canary_sdk.core.judge.verdict import Verdict
+
+
+WORSE: Final = "if the candidate is worse than the baseline"
 
 
 class Action(StrEnum):
@@ -106,60 +110,65 @@ class Said(NamedTuple):
     name: str
     stream: Stream
 
-    @property
-    def is_soft(self) -> bool:
-        """Whether it can only hold."""
-        return self.case.terms.is_soft(self.name)
-
 
 def decide(*cases: Case, self_test: Sequence[Case] = (), classic: Verdict | None = None) -> Decision:
     """Say what follows from the evidence so far: the first row of the table that holds.
 
     The first of the cases is asked about users and traffic, all of them about their streams. `self_test` are the same
     cases with a part of the baseline as the candidate. `classic` is what the interval rule says of the same time; it is
-    only quoted. May be called at any time.
+    only quoted. May be called at any time. Cost: about 20 us, and 5 us more for each further case.
     """
-    rows = (_blamed, _exceeded, _split, _tested(self_test), _softly, _incident, _starved)
-    found = next((decision for row in rows if (decision := row(cases)) is not None), None) or _nothing(cases)
-    return replace(found, classic=f"{classic.outcome.name} ({classic.sentence})" if classic else "")
+    first = cases[0]
+    hard, soft = _relative(cases, soft=False), _relative(cases, soft=True)
+    absolute = _absolute(cases)
+    found = (
+        _worse(hard)
+        or (None if first.now.compares else _exceeded(absolute))
+        or _split(first)
+        or _tested(self_test)
+        or _softly(soft)
+        or _incident(absolute)
+        or _starved(first)
+        or _nothing(first, (hard or soft) if first.now.compares else (_hard(absolute) or absolute))
+    )
+    return replace(found, classic=f"{classic.outcome.name} ({classic.sentence})") if classic else found
 
 
-def _relative(cases: Iterable[Case]) -> list[Said]:
-    return [Said(case, *each) for case in cases for each in case.relative.items()]
+def _relative(cases: Iterable[Case], *, soft: bool) -> list[Said]:
+    """Return what the comparisons say, in hard or in soft streams."""
+    return [
+        Said(case, *each) for case in cases for each in case.relative.items() if case.terms.is_soft(each[0]) is soft
+    ]
 
 
 def _absolute(cases: Iterable[Case]) -> list[Said]:
+    """Return what the limits say."""
     return [Said(case, *each) for case in cases for each in case.absolute.items()]
 
 
-def _blamed(cases: Sequence[Case]) -> Decision | None:
-    return _compared(cases, Action.ROLLBACK, soft=False)
+def _hard(said: Sequence[Said]) -> list[Said]:
+    return [each for each in said if not each.case.terms.is_soft(each.name)]
 
 
-def _softly(cases: Sequence[Case]) -> Decision | None:
-    found = _compared(cases, Action.HOLD, soft=True)
+def _worse(hard: Sequence[Said]) -> Decision | None:
+    return _found(Action.ROLLBACK, hard, WORSE)
+
+
+def _softly(soft: Sequence[Said]) -> Decision | None:
+    found = _found(Action.HOLD, soft, WORSE)
     return None if found is None else replace(found, is_soft=True)
 
 
-def _compared(cases: Sequence[Case], action: Action, *, soft: bool) -> Decision | None:
-    """Find whether the comparison says worse, in the average of the hard or of the soft streams."""
-    said = [each for each in _relative(cases) if each.is_soft is soft]
-    return _found(action, said, "if the candidate is worse than the baseline")
-
-
-def _exceeded(cases: Sequence[Case]) -> Decision | None:
+def _exceeded(absolute: Sequence[Said]) -> Decision | None:
     """Without a baseline, the hard limits decide alone."""
-    if cases[0].now.compares:
-        return None
-    said = [each for each in _absolute(cases) if not each.is_soft]
     then = "if the limit is exceeded; nobody is left on the baseline to compare with"
-    return _found(Action.ROLLBACK, said, then)
+    return _found(Action.ROLLBACK, _hard(absolute), then)
 
 
-def _incident(cases: Sequence[Case]) -> Decision | None:
+def _incident(absolute: Sequence[Said]) -> Decision | None:
     """Tell of a limit that is exceeded, and for which nobody is blamed."""
     then = "if the limit is exceeded; the comparison does not blame the candidate"
-    return _found(Action.HOLD, _absolute(cases), then)
+    return _found(Action.HOLD, absolute, then)
 
 
 def _found(action: Action, said: Sequence[Said], then: str) -> Decision | None:
@@ -168,14 +177,12 @@ def _found(action: Action, said: Sequence[Said], then: str) -> Decision | None:
     return _loudest(action, said, log_e, then) if said and log_e >= _needed(said[0].case) else None
 
 
-def _nothing(cases: Sequence[Case]) -> Decision:
+def _nothing(first: Case, said: Sequence[Said]) -> Decision:
     """Nothing speaks loud enough; say what speaks loudest."""
-    said = _relative(cases) if cases[0].now.compares else _absolute(cases)
-    hard = [each for each in said if not each.is_soft] or said
-    if not hard:
+    if not said:
         why = "there is nothing to judge: no SLOs"
-        return _decision(Action.CONTINUE, Said(cases[0], "", Stream()), (0.0, _needed(cases[0])), why=why)
-    return _loudest(Action.CONTINUE, hard, log_mean([each.stream.log_e for each in hard]), "if it is worse")
+        return _decision(Action.CONTINUE, Said(first, "", Stream()), (0.0, _needed(first)), why=why)
+    return _loudest(Action.CONTINUE, said, log_mean([each.stream.log_e for each in said]), "if it is worse")
 
 
 def _loudest(action: Action, said: Sequence[Said], log_e: float, then: str) -> Decision:
@@ -187,9 +194,8 @@ def _needed(case: Case) -> float:
     return -math.log(case.terms.alpha)
 
 
-def _split(cases: Sequence[Case]) -> Decision | None:
+def _split(case: Case) -> Decision | None:
     """Distrust the comparison where the arms are not drawn as asked for."""
-    case = cases[0]
     mine, other = case.newcomers
     share, needed = (case.now.percent or 0.0) / 100, -math.log(case.terms.split_alpha)
     log_e = log_split(case.newcomers, (share, 1 - share)) if 0 < share < 1 else 0.0
@@ -204,22 +210,17 @@ def _split(cases: Sequence[Case]) -> Decision | None:
     return _decision(Action.HOLD, Said(case, "split", found), (log_e, needed), why=why)
 
 
-def _tested(self_test: Sequence[Case]) -> Callable[[Sequence[Case]], Decision | None]:
+def _tested(self_test: Sequence[Case]) -> Decision | None:
     """Distrust the comparison where it also finds fault with a part of the baseline."""
-
-    def row(_: Sequence[Case]) -> Decision | None:
-        alarm = _blamed(self_test)
-        if alarm is None:
-            return None
-        why = f"a part of the baseline looks worse than its rest, the comparison is not to be trusted: {alarm.sentence}"
-        return replace(alarm, action=Action.HOLD, why=why)
-
-    return row
+    alarm = _worse(_relative(self_test, soft=False))
+    if alarm is None:
+        return None
+    why = f"a part of the baseline looks worse than its rest, the comparison is not to be trusted: {alarm.sentence}"
+    return replace(alarm, action=Action.HOLD, why=why)
 
 
-def _starved(cases: Sequence[Case]) -> Decision | None:
+def _starved(case: Case) -> Decision | None:
     """Tell that the whole service serves too little."""
-    case = cases[0]
     floor, slo, needed = case.floor, case.now.floor, _needed(case)
     if slo is None or floor.log_e < needed:
         return None
@@ -256,7 +257,7 @@ _THINGS: Final = {"unit": "requests", "call": "calls"}
 def _counted(case: Case, name: str, slo: Slo | None) -> str:
     """Say which of them were counted."""
     margin = f" (plus {say_ratio(case.terms.tolerance)} for the candidate)" if case.terms.tolerance else ""
-    if name in case.terms.shapes:
+    if is_shape(name):
         return f"were slower than the baseline's usual median{margin}"
     if slo is None or slo.metric is Metric.ERRORS:
         return "failed"

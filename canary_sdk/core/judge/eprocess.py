@@ -79,16 +79,13 @@ class Evidence:
         worth more than `cap` nats; neither makes an e-value greater in expectation.
         """
         start = log(weight) if weight > 0 else NOTHING
-        logs = [
-            min(log_add(old, start) + min(eta * step, cap), ENOUGH) for old, step in zip(self.logs, steps, strict=True)
-        ]
+        logs = []
+        for old, step in zip(self.logs, steps, strict=True):
+            high, low = (old, start) if old > start else (start, old)
+            bet = eta * step
+            total = high + log1p(exp(low - high)) + (bet if bet < cap else cap)  # noqa: FURB136 - this is the hot path
+            logs.append(total if total < ENOUGH else ENOUGH)  # noqa: FURB136
         return Evidence(tuple(logs))
-
-
-def log_add(one: float, other: float) -> float:
-    """Return ln(e^one + e^other)."""
-    high, low = (one, other) if one > other else (other, one)
-    return high + log1p(exp(low - high))
 
 
 def log_mean(logs: Sequence[float]) -> float:

@@ -154,12 +154,17 @@ class LatencyQuestion:
         nobody = ((),) * len(self.cuts)
         strata = zip(batch.candidate.cells or nobody, batch.baseline.cells or nobody, strict=True)
         for (candidate, baseline), tilts, cut in zip(strata, self.tilts, self.cuts, strict=True):
-            bad, count, others_bad, others = sum(candidate[cut:]), sum(candidate), sum(baseline[cut:]), sum(baseline)
-            kc, nc, kb, nb = kc + bad, nc + count, kb + others_bad, nb + others
-            if count and others:
-                halves = (count - bad, bad), (others - others_bad, others_bad)
-                bets = log_shape(candidate, baseline, tilts) if self.whole else log_shape(*halves, tilts)
-                steps = list(map(add, steps, bets))
+            count, others, others_bad = sum(candidate), sum(baseline), sum(baseline[cut:])
+            kb, nb = kb + others_bad, nb + others
+            if not count:
+                continue
+            bad = sum(candidate[cut:])
+            kc, nc = kc + bad, nc + count
+            if self.whole:
+                bets = log_shape(candidate, baseline, tilts)
+            else:
+                bets = log_shape((count - bad, bad), (others - others_bad, others_bad), tilts)
+            steps = list(map(add, steps, bets))
         return Answer(steps, Pair(kc, nc), Pair(kb, nb))
 
 
@@ -204,6 +209,11 @@ def questions(past: Past, edges: Edges, slos: Iterable[Slo], grant: Grant) -> di
 def shape_of(slo: Slo) -> str:
     """Return the stream of the whole latency of which this SLO promises something: `shape`, `call.shape`."""
     return SHAPE if slo.of == "unit" else f"{slo.of}.{SHAPE}"
+
+
+def is_shape(name: str) -> bool:
+    """Whether a stream of that name is about the whole latency."""
+    return name.rpartition(".")[2] == SHAPE
 
 
 def is_rate(slo: Slo) -> bool:

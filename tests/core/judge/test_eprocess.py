@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canary_sdk.core.judge.eprocess import ENOUGH, NOTHING, Evidence, Schedule, log_add, log_mean
+from canary_sdk.core.judge.eprocess import ENOUGH, NOTHING, Evidence, Schedule, log_mean
 from canary_sdk.core.judge.evalues import log_absolute
 
 SCHEDULE = Schedule((3600.0, 7200.0, 14400.0, 86400.0))
@@ -73,10 +73,11 @@ def test_evidence_is_always_a_number(steps: list[float], weight: float) -> None:
         assert math.isfinite(evidence.log_e)
 
 
-@given(st.floats(-700, 700), st.floats(-700, 700))
-def test_logarithms_are_added_as_numbers_are(one: float, other: float) -> None:
-    """Adding in logarithms is adding."""
-    assert log_add(one, other) == pytest.approx(float(np.logaddexp(one, other)))
+@given(st.floats(-700, 15), st.floats(1e-300, 1))
+def test_what_begins_now_is_added_to_what_began_before(old: float, weight: float) -> None:
+    """In logarithms, as numbers are added."""
+    (log_s,) = Evidence((old,)).grown(weight, [0.0]).logs
+    assert log_s == pytest.approx(float(np.logaddexp(old, math.log(weight))))
 
 
 def test_looking_all_the_time_is_wrong_no_more_often_than_promised() -> None:
