@@ -1125,6 +1125,14 @@ def test_auto_rollback_is_written_and_read_again(policy: AutoRollback) -> None:
     assert parse_auto_rollback(auto_rollback_fields(policy)) == policy
 
 
+def test_what_is_usual_of_auto_rollback_is_not_all_written() -> None:
+    """What few people set is left out where nobody has, so that a store's documents stay short."""
+    unusual = {"probe", "dry_run", "rule", "holdback"}
+    assert not unusual & auto_rollback_fields(AutoRollback()).keys()
+    every = AutoRollback(probe_percent=5.0, dry_run=True, rule=RollbackRule.BOTH, holdback=1.0)
+    assert auto_rollback_fields(every).keys() == auto_rollback_fields(AutoRollback()).keys() | unusual
+
+
 TEXT: Final = st.text(string.printable, max_size=5)
 JUNK: Final = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXT,

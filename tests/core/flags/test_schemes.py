@@ -16,7 +16,7 @@ from canary_sdk.core.config.configuration import parse_flag
 from canary_sdk.core.flags.compiled import compile_flag
 from canary_sdk.core.flags.evaluation import NO_ATTRIBUTES, Reason, Role
 from canary_sdk.core.flags.explain import explain
-from canary_sdk.core.flags.schemes import Bucketing, assigner
+from canary_sdk.core.flags.schemes import Bucketing, _text, assigner
 from canary_sdk.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -222,6 +222,23 @@ def test_shares_are_kept(bucketing: Bucketing) -> None:
     assert 50 < sum(probed) < 150
     assert flag.choose(None, NO_ATTRIBUTES).role is Role.APART
     assert "bucketing puts it" in str(explain(flag, "user-1", NO_ATTRIBUTES).explanation)
+
+
+@pytest.mark.parametrize(
+    ("length", "head"),
+    [
+        (0, "60"),
+        (23, "77"),
+        (24, "7818"),
+        (255, "78ff"),
+        (256, "790100"),
+        (65_535, "79ffff"),
+        (65_536, "7a00010000"),
+    ],
+)
+def test_a_text_of_any_length_is_encoded_as_cbor(length: int, head: str) -> None:
+    """The shortest head that holds the length, as flagd's encoder chooses it: RFC 8949, section 3."""
+    assert _text("x" * length) == bytes.fromhex(head) + b"x" * length
 
 
 def test_everybody_needs_no_key() -> None:

@@ -146,6 +146,48 @@ def test_an_order_changes_what_it_is_about_and_no_more() -> None:
         ordered, status=Status.ABORTED, reason="aborted by bo: looks good", percent=0.0, entered_at=BO.at
     )
     assert orders.promote(FREE, running, BO)[0].stage == FREE.last + 1
+    assert orders.restart(FREE, replace(running, status=Status.ABORTED), BO)[0] == Rollout(
+        flag_key="new-checkout",
+        seq=running.seq + 1,
+        attempt=running.attempt + 1,
+        status=Status.SCHEDULED,
+        reason="waiting for its time",
+        stages=FREE.last,
+        plan=FREE.fingerprint,
+        start_at=orders.AT_ONCE,
+        entered_at=BO.at,
+        ticked_at=running.ticked_at,
+        started=BO,
+        ordered=BO,
+    )
+
+
+def test_a_refusal_says_what_would_be_possible() -> None:
+    """The states in which an order makes sense, what a stage waits for, and what to do about a changed plan."""
+    running = a_running()
+    for order, said in {
+        partial(orders.resume, PLAN, running, BO): "resume is refused: new-checkout is RUNNING, "
+        "it would have to be PAUSED or HELD",
+        partial(orders.approve, PLAN, running, "cto", BO, 3): "stage 3 does not wait for 'cto'; "
+        "it needs sre-lead and owner",
+        partial(orders.approve, PLAN, replace(running, stage=2), "sre-lead", BO, 2): "stage 2 does not wait for "
+        "'sre-lead'; it needs no approval",
+        partial(orders.approve, FREE, running, "cto", BO): "the plan has been changed since; "
+        "resume with the new one first",
+    }.items():
+        with pytest.raises(Refused) as caught:
+            order()
+        assert str(caught.value) == said
+
+
+def test_only_what_is_still_to_come_needs_approval() -> None:
+    """Not the stage that is served, nor those before it; and the last stage may be resumed."""
+    served = replace(
+        a_running(), stage=2, percent=25.0, approvals=tuple(Approval(3, role, BO) for role in PLAN.roles(3))
+    )
+    assert orders.advance_now(PLAN, served, BO)[0].stage == 3
+    last = replace(served, stage=3, percent=100.0, status=Status.PAUSED)
+    assert orders.resume(PLAN, last, BO)[0].status is Status.RUNNING
 
 
 def test_it_begins_when_the_plan_says_or_at_once() -> None:
