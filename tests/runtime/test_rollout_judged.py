@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pytest
 
+from benchmarks.rollout import Traffic
 from canary_sdk import connect
 from canary_sdk.core.judge.verdict import Outcome
 from canary_sdk.core.rollout.state import Status
@@ -14,7 +16,7 @@ from canary_sdk.evidence.record import Conclusion
 from canary_sdk.evidence.rollout import record_of
 from canary_sdk.runtime.scope import FAILED, UNDECIDED
 from tests.runtime.leading import FLAG
-from tests.runtime.test_rollout_plans import CLASSIC, MEASURED, scaled
+from tests.runtime.test_rollout_plans import CLASSIC, INTERVAL_S, MEASURED, scaled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,11 +24,16 @@ if TYPE_CHECKING:
     from canary_sdk import Canary
     from canary_sdk.evidence.record import Record
     from canary_sdk.testing import ManualClock
+    from tests.runtime.leading import Traffic as Averages
 
-pytestmark = [pytest.mark.stress, pytest.mark.timeout(300)]
+SPEEDS: Final = [
+    pytest.param(1 / 60, id="a minute for an hour", marks=[pytest.mark.stress, pytest.mark.timeout(300)]),
+    pytest.param(1.0, id="in full", marks=[pytest.mark.long, pytest.mark.timeout(7200)]),
+]
 
 RATE: Final = 125
 USERS: Final = 20_000
+POOL: Final = 100_000
 LEARNT_S: Final = 120
 """So long everybody has the baseline before the start, as in any application."""
 
@@ -39,10 +46,18 @@ def told(canary: Canary) -> Record:
     return record_of(entries, FLAG, canary.environment)
 
 
-def led(folder: Path, clock: ManualClock, tolerance: str) -> Canary:
-    """Lead the flag through the classic plan, a minute for an hour, until it has ended."""
+def durations(measured: Averages, stage: dict[str, Any]) -> list[float]:
+    """Return durations to draw from, so that intervals of that stage have these quantiles on average."""
+    times = (measured.p50, measured.p95, measured.p99)
+    counted = RATE * INTERVAL_S * stage["percent"] / 100
+    traffic = Traffic.averaging(*(each / 1000 for each in times), measured.errors, counted)
+    return traffic.at((np.arange(POOL) + 0.5) / POOL).tolist()  # type: ignore[no-any-return]
+
+
+def led(folder: Path, clock: ManualClock, tolerance: str, speed: float) -> Canary:
+    """Lead the flag through the classic plan, with its times multiplied by `speed`, until it has ended."""
     canary = connect(f"sqlite:///{folder / 'canary.db'}", clock=clock, background=False)
-    plan = {"stages": scaled(CLASSIC, 1 / 60), "interval": 30}
+    plan = {"stages": scaled(CLASSIC, speed), "interval": INTERVAL_S}
     canary.apply(
         {
             "flags": {FLAG: {"slos": ["p95 < 500ms", "errors < 1%"], "plan": plan}},
@@ -50,9 +65,9 @@ def led(folder: Path, clock: ManualClock, tolerance: str) -> Canary:
         }
     )
     rng = random.Random(1)
-    shapes = [traffic.durations(10_000) for traffic in MEASURED]
+    shapes = [durations(*each) for each in zip(MEASURED, CLASSIC, strict=True)]
     stage = 0
-    for second in range(LEARNT_S + 60 * 60):
+    for second in range(LEARNT_S + round(60 * 3600 * speed)):
         if second == LEARNT_S:
             canary.rollouts.start(FLAG, actor="ana")
         measured = min(max(stage, 1), len(shapes)) - 1
@@ -74,9 +89,10 @@ def led(folder: Path, clock: ManualClock, tolerance: str) -> Canary:
     return canary
 
 
-def test_the_classic_plan_by_the_default_judge(tmp_path: Path, clock: ManualClock) -> None:
+@pytest.mark.parametrize("speed", SPEEDS)
+def test_the_classic_plan_by_the_default_judge(tmp_path: Path, clock: ManualClock, speed: float) -> None:
     """Three stages pass, the fourth is acceptable within the tolerance, and what the classic rule would do is told."""
-    with led(tmp_path, clock, "10%") as canary:
+    with led(tmp_path, clock, "10%", speed) as canary:
         record = told(canary)
     outcomes = [stage.verdict.outcome for stage in record.stages[1:5] if stage.verdict]
     assert outcomes == [Outcome.PASS] * 3 + [Outcome.ACCEPTABLE]
@@ -84,15 +100,23 @@ def test_the_classic_plan_by_the_default_judge(tmp_path: Path, clock: ManualCloc
     assert record.problems == record.gaps == ()
     assert record.otherwise.startswith("By the consecutive rule (3 blaming breaches in a row)")
     assert all(each.weighed for each in record.decisions)
+    fourth = record.stages[4].verdict
+    assert fourth is not None
+    over = {finding.slo.name: 100 * (finding.load - 1) for finding in fourth.findings}
+    chance = 0.5 if speed == 1 else 3.0
+    assert over["p95"] == pytest.approx(8.375, abs=chance)
+    assert over["p99"] == pytest.approx(2.625, abs=chance)
 
 
+@pytest.mark.stress
+@pytest.mark.timeout(300)
 def test_the_classic_plan_by_the_default_judge_without_tolerance(tmp_path: Path, clock: ManualClock) -> None:
     """The fourth stage is a breach, and is taken back within seconds, before an interval of it is over."""
-    with led(tmp_path, clock, "0%") as canary:
+    with led(tmp_path, clock, "0%", 1 / 60) as canary:
         state, record = canary.rollouts.status(FLAG), told(canary)
     assert (state.status, state.stage) == (Status.ABORTED, 4)
     assert record.conclusion is Conclusion.FAILED
     (fourth,) = (each for each in record.checks if "Stage 4" in each.claim)
     assert fourth.held is False
-    assert fourth.found.startswith("it was aborted before an interval was over: p95: ")
+    assert fourth.found.startswith("BREACH: p95 ")
     assert [each.held for each in record.checks if "Stage" in each.claim] == [True, True, True, False]

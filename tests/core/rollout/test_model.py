@@ -371,9 +371,9 @@ class RolloutMachine(RuleBasedStateMachine):
         assert not tripped or (self.stored.status, self.stored.percent) == (Status.ABORTED, 0.0)
 
 
-RolloutMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+RolloutMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
 
-TestRolloutInABadWorld = pytest.mark.timeout(60)(RolloutMachine.TestCase)
+TestRolloutInABadWorld = pytest.mark.timeout(120)(RolloutMachine.TestCase)
 
 
 class RolloutMachineForLong(RolloutMachine):
