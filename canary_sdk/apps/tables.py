@@ -21,7 +21,7 @@ from canary_sdk.core.rollout.state import Status as Standing
 from canary_sdk.ports import Action
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rich.console import RenderableType
 
@@ -199,22 +199,42 @@ def rollout_list(states: Mapping[str, Rollout], at: float) -> RenderableType:
 def rollout_sheet(state: Rollout, plan: Plan | None, at: float) -> RenderableType:
     """Draw one rollout: where it stands, each stage of its plan, and who agreed to what."""
     parts: list[RenderableType] = [Text.assemble((state.flag_key, "bold"), "  ", _standing(state))]
-    parts += [Text(state.describe(at).partition(" ")[2])]
+    told = "not started yet" if state.status is Standing.IDLE and not state.reason else state.describe(at)
+    parts += [Text(told.removeprefix(f"{state.flag_key} "))]
     parts += [Text(f"started by {state.started}, {when(state.started.at)}", style=FAINT)] if state.started else []
     parts += [Text(f"moved by {state.controller}", style=FAINT)] if state.controller else []
     if plan is None:
         return Group(*parts, Text("It has no plan any more.", style=BAD))
+    parts += [Text(terms, style=FAINT)] if (terms := "; ".join(_terms(plan))) else []
     table = _table("stage", "percent", "bake", "SLOs", "only hold", "approval")
     for number, stage in enumerate(plan.stages, start=1):
         table.add_row(
             Text.assemble(("▶ " if number == state.stage else "  ", GOOD), str(number)),
             f"{plan.percent(number):g} %",
-            say_seconds(stage.bake_s),
+            say_seconds(stage.bake_s) + (f"\ndeadline {say_seconds(stage.deadline_s)}" if stage.deadline_s else ""),
             Text("\n".join(slo.text for slo in stage.slos) or "the flag's own", style="" if stage.slos else FAINT),
             Text("\n".join(slo.text for slo in stage.soft) or NOTHING),
             _approval(state, plan, number),
         )
     return Group(*parts, Text(), table)
+
+
+def _terms(plan: Plan) -> Iterator[str]:
+    """Say what the plan asks for besides its stages."""
+    if plan.baseline_s:
+        yield f"measures the baseline for {say_seconds(plan.baseline_s)} first"
+    if plan.warmup_s:
+        yield f"warm-up {say_seconds(plan.warmup_s)}"
+    if plan.holdback:
+        yield f"{plan.holdback:g} % stay on the baseline until the promotion"
+    if plan.four_eyes:
+        yield "who starts it approves nothing"
+    if plan.parallel is not None:
+        yield f"begins while fewer than {plan.parallel} others are under way"
+    if plan.blackout:
+        yield f"blackout {', '.join(window.text for window in plan.blackout)}"
+    if plan.watch_s:
+        yield f"watched for {say_seconds(plan.watch_s)} after the promotion"
 
 
 def _standing(state: Rollout) -> Text:

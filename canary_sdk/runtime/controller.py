@@ -21,7 +21,7 @@ from canary_sdk.core.breaker import State
 from canary_sdk.core.flags.evaluation import Role
 from canary_sdk.core.judge.slo import limits_of
 from canary_sdk.core.plan import Plan, Stage
-from canary_sdk.core.rollout.advance import advance, ruling
+from canary_sdk.core.rollout.advance import Action, advance, ruling
 from canary_sdk.core.rollout.grounds import Evidence, Now
 from canary_sdk.core.rollout.journal import Interval, Judged
 from canary_sdk.core.rollout.setting import Setting
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from canary_sdk.core.events import Event
     from canary_sdk.core.flags.flag import Flag
     from canary_sdk.core.judge.tally import Tally
+    from canary_sdk.core.rollout.advance import Step
     from canary_sdk.core.rollout.grounds import Judgement
     from canary_sdk.core.rollout.journal import Record
     from canary_sdk.core.rollout.state import Rollout
@@ -179,7 +180,7 @@ class Controller:
             fingerprint = setting.fingerprint if setting else before.setting
             step = replace(step, state=replace(step.state, controller=self._name, setting=fingerprint))
         told = filter(None, (transition(before, step.state, at), ruling(before, step, at)))
-        stamp = Stamp(self._actor or self._name, step.state.reason, at)
+        stamp = Stamp(self._actor or self._name, _why(before, step), at)
         try:
             records = (*configured, *memory.records, *told)
             self._repository.save_rollout(step.state, stamp, records, parallel=plan.parallel)
@@ -206,6 +207,13 @@ class Controller:
         if sight.state.stage or sight.plan.parallel is None:
             return 0
         return self._repository.load().under_way(sight.flag.key)
+
+
+def _why(before: Rollout, step: Step) -> str:
+    """Say for the history why it moves: where a stage is entered, what speaks for that is the one before."""
+    if step.action is Action.ADVANCE:
+        return f"stage {before.stage} kept its promises" if before.stage else "it begins"
+    return step.state.reason
 
 
 def _patience_s(plan: Plan) -> float:
@@ -242,7 +250,8 @@ def _baseline(memory: _Memory, sight: _Sight) -> Tally | None:
     if sight.state.stage:
         return None
     reading = sight.monitor.read(sight.flag.key, Role.BASELINE), sight.now
-    if memory.began is None or sight.state.status is Status.SCHEDULED:
+    is_waiting = sight.state.status is Status.SCHEDULED and not sight.state.baked_s
+    if memory.began is None or is_waiting:
         memory.began = reading
     window = Window(1)
     window.push(*memory.began)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from canary_sdk.core.breaker import State
 from canary_sdk.core.config.fields import differences, patched
+from canary_sdk.core.rollout.state import Rollout
 from canary_sdk.errors import Refused, StaleWrite, StoreError
 from canary_sdk.ports import Action, Document, HistoryRow
 from canary_sdk.stores import codec
@@ -35,7 +36,7 @@ def told(row: AuditRow) -> HistoryRow:
     """Return the row in the words of the domain."""
     before, after = _fields(row, row.before), _fields(row, row.after)
     if row.kind == codec.ROLLOUT:
-        before, after = _moves(before or {}, after or {})
+        before, after = _moves(before or _FRESH, after or {})
     found = differences(before or {}, after or {})
     environment, _, key = row.key.rpartition("/")
     return HistoryRow(
@@ -150,6 +151,7 @@ def _moves(before: Fields, after: Fields) -> tuple[Fields, Fields]:
     return {"reason": before.get("reason")}, {"reason": after.get("reason")}
 
 
+_FRESH: Final = Rollout(flag_key="").to_dict()
 _MOVES: Final = ("status", "stage", "percent", "attempt", "controller")
 
 

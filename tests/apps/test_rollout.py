@@ -161,7 +161,7 @@ def test_a_plan_is_checked_before_it_starts(url: str) -> None:
     assert "checkout: nothing stands in its way" in said("rollout", "check")
     result = run("rollout", "check", "--rate", "6")
     assert result.exit_code == 1
-    assert "checkout: stage 1, bake: at 6 req/s this stage cannot show p95 in 0.1 minutes" in result.stdout
+    assert "checkout: stage 1, bake: at 6 req/s this stage cannot show p95 in 6 s" in result.stdout
     assert json.loads(run("rollout", "check", "--rate", "6", "--json").stdout)[FLAG]
     assert said("rollout", "check", "--rate", "5000").startswith("checkout: nothing")
 
@@ -214,3 +214,29 @@ def test_roles_are_enforced_where_they_are_declared(application: Host) -> None:
     Path("roles.toml").write_text('[roles]\nsre = ["bo"]\n')
     said("flags", "apply", "roles.toml")
     assert "stage 2, approval 0: found 'sre-lead', which nobody has" in run("rollout", "check").stdout
+
+
+def test_the_sheet_says_what_the_plan_asks_for(url: str) -> None:
+    """Besides the stages: what is measured first, who may not approve, when nothing moves; before the start, too."""
+    assert "not started yet" in said("rollout", "status", FLAG)
+    stage = {"percent": 100, "bake": 60, "deadline": 7200}
+    plan = {"stages": [stage], "baseline": 600, "warmup": 30, "holdback": 5, "four_eyes": True, "parallel": 2}
+    plan |= {"blackout": ["Fri 16:00-Mon 08:00 Europe/Berlin"], "watch": 3600}
+    said("flags", "set", FLAG, f"plan={json.dumps(plan)}")
+    sheet = said("rollout", "status", FLAG)
+    assert "measures the baseline for 10 min first; warm-up 30 s; 5 % stay on the baseline until the promotion" in sheet
+    assert "who starts it approves nothing; begins while fewer than 2 others are under way" in sheet
+    assert "blackout Fri 16:00-Mon 08:00 Europe/Berlin; watched for 60 min after the promotion" in " ".join(
+        sheet.split()
+    )
+    assert "deadline 2 h" in sheet
+
+
+def test_an_approval_for_the_wrong_stage_is_told_of_the_right_one(url: str) -> None:
+    """Whoever agrees early learns which stage waits for that, and the history when it was told."""
+    said("rollout", "start", FLAG, "--actor", "ana")
+    assert "waiting for an application that serves it" in said("rollout", "status", FLAG)
+    refused = run("rollout", "approve", FLAG, "sre-lead", "--actor", "bo").stderr
+    assert "stage 1 does not wait for 'sre-lead'; it needs no approval; stage 2 waits for that" in refused
+    said("rollout", "approve", FLAG, "sre-lead", "--actor", "bo", "--stage", "2")
+    assert "approved – → ['stage 2 by sre-lead']" in said("flags", "history", FLAG)

@@ -48,9 +48,8 @@ def told(canary: Canary) -> Record:
 
 def durations(measured: Averages, stage: dict[str, Any]) -> list[float]:
     """Return durations to draw from, so that intervals of that stage have these quantiles on average."""
-    times = (measured.p50, measured.p95, measured.p99)
-    counted = RATE * INTERVAL_S * stage["percent"] / 100
-    traffic = Traffic.averaging(*(each / 1000 for each in times), measured.errors, counted)
+    p50, p95, p99 = (each / 1000 for each in (measured.p50, measured.p95, measured.p99))
+    traffic = Traffic.averaging(p50, p95, p99, measured.errors, RATE * INTERVAL_S * stage["percent"] / 100)
     return traffic.at((np.arange(POOL) + 0.5) / POOL).tolist()  # type: ignore[no-any-return]
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from canary_sdk.core.breaker import RollbackRule
-from canary_sdk.core.judge.slo import Metric, say_number, say_rate
+from canary_sdk.core.judge.slo import Metric, say_number, say_rate, say_seconds
 from canary_sdk.core.reading import hint
 from canary_sdk.core.rollout.state import person
 from canary_sdk.errors import Problem
@@ -165,9 +165,13 @@ def _undecidable(slos: tuple[Slo, ...], stage: Stage, rate: float, expected: flo
             yield f"at {_requests(rate)} this stage cannot keep throughput > {say_rate(slo.limit)}"
         elif slo.of == "unit" and expected < (needed := samples_needed(slo)):
             yield (
-                f"at {_requests(rate)} this stage cannot show {slo.name} in {say_number(stage.bake_s / 60)} minutes: "
+                f"at {_requests(rate)} this stage cannot show {slo.name} in {_time(stage.bake_s)}: "
                 f"it gets {expected:.0f} requests, and at least {math.ceil(needed)} are needed"
             )
+
+
+def _time(seconds: float) -> str:
+    return f"{say_number(seconds / 60)} minutes" if seconds > 60 else say_seconds(seconds)
 
 
 def _requests(rate: float) -> str:

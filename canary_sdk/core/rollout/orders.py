@@ -122,7 +122,9 @@ def approve(
     _require_other(plan, state, by)
     if wanted <= state.stage or role not in plan.roles(wanted):
         asked = " and ".join(plan.roles(wanted)) if wanted > state.stage else ""
-        raise Refused(f"stage {wanted} does not wait for {role!r}; it needs {asked or 'no approval'}")
+        later = [each for each in range(state.stage + 1, plan.last + 1) if role in missing_roles(plan, state, each)]
+        elsewhere = f"; stage {later[0]} waits for that" if later else ""
+        raise Refused(f"stage {wanted} does not wait for {role!r}; it needs {asked or 'no approval'}{elsewhere}")
     _require_role(role, by, roles)
     if role not in missing_roles(plan, state, wanted):
         raise Refused(f"stage {wanted} has been approved by {role!r} already")
@@ -228,7 +230,7 @@ def _scheduled(plan: Plan, state: Rollout, by: By, start_at: float) -> Decision:
         seq=state.seq + 1,
         attempt=state.attempt + (state.status is not Status.SCHEDULED),
         status=Status.SCHEDULED,
-        reason="waiting for its time",
+        reason="waiting for its time" if start_at > by.at else "waiting for an application that serves it",
         stages=plan.last,
         plan=plan.fingerprint,
         bake_s=plan.bake_s(0),
