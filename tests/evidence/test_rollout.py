@@ -127,6 +127,17 @@ def test_that_rule_is_the_one_that_decides_where_it_is_asked_to(record: evidence
     assert other.otherwise == "The sequential judge would not have rolled it back."
 
 
+def test_what_a_trip_cut_short_is_no_interval_of_that_rule(journal: list[JournalEntry]) -> None:
+    """It counts whole intervals in a row; of halves of them it would have seen nothing."""
+    halves = [
+        replace(each, record=replace(each.record, verdict=replace(each.record.verdict, seconds=15.0)))
+        if isinstance(each.record, Judged)
+        else each
+        for each in journal
+    ]
+    assert told(halves).otherwise.endswith("it would not have been rolled back either.")
+
+
 def test_what_was_not_heard_is_not_known(journal: list[JournalEntry]) -> None:
     """Where the consecutive rule decided and no other judge was heard, the report does not guess."""
     deaf = [

@@ -178,6 +178,23 @@ def test_an_indicator_that_nobody_reports_holds_it_under_the_default_judge_too(h
     assert host.share == 100
 
 
+def test_where_only_what_holds_is_an_indicator_the_judge_knows_the_rest(hosts: Hosts) -> None:
+    """Soft indicators that are known leave it to the judge of the hard promises to say that all is well."""
+    host = hosts.start()
+    config = a_config()
+    config["flags"][FLAG]["soft"] = ["cache_hit > 90%"]
+    host.canary.apply({**config, "auto_rollback": {"interval": "2s"}})
+
+    def reporting(_: bool) -> float:
+        host.canary.observe("cache_hit", True)
+        return 0.1
+
+    host.serve(4)
+    host.canary.rollouts.start(FLAG)
+    host.serve(16, reporting, rate=320)
+    assert host.share == 100
+
+
 def test_a_stage_that_answers_next_to_nobody_shows_nothing(hosts: Hosts) -> None:
     """That nothing speaks against the candidate is no evidence before it has answered as many as `min_samples`."""
     host = hosts.start()
@@ -668,6 +685,20 @@ def test_the_last_interval_before_an_abort_is_written_down(host: Host) -> None:
     assert lines(host, Ruling)[-1].action == "ABORT"
     (aborted,) = [event for event in host.events if isinstance(event, RolloutAborted)]
     assert aborted.stage == 1
+
+
+def test_the_history_says_what_spoke_for_each_step(host: Host) -> None:
+    """Who looks up why everybody has the candidate reads what was shown, and not that the next stage bakes."""
+    host.canary.rollouts.start(FLAG, actor="ana", reason="release 4.2")
+    host.serve(20)
+    rows = host.canary.history(FLAG)[::-1]
+    assert [row.reason for row in rows if any(each.path[-1] == "stage" for each in row.differences)] == [
+        "it begins",
+        "stage 1 kept its promises",
+        "all 2 stages kept their promises",
+    ]
+    (started,) = [row for row in rows if row.reason == "release 4.2"]
+    assert [each.path[-1] for each in started.differences] == ["attempt", "status"]
 
 
 def test_what_a_trip_cuts_short_is_written_down(hosts: Hosts) -> None:
