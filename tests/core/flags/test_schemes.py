@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,12 +21,13 @@ from canary_sdk.core.flags.schemes import Bucketing, _text, assigner
 from canary_sdk.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import ModuleType
 
     Find = Callable[[str], ModuleType]
 
 VECTORS: Final = Path(__file__).parents[2] / "vectors" / "schemes.json"
+PUBLISHED: Final = VECTORS.with_name("published.json")
 VECTORS_SHA256: Final = "5a3eb0d7f596b0b6d5fdf634fc5f15217ae93b03c7e3b4f67bb401f1a5d4e4ba"
 KEYS: Final = [f"user-{number}" for number in range(2_000)] + ["", "ü", "鍵" * 9, "k" * 23, "k" * 24, "k" * 300]
 OTHERS: Final = [each for each in Bucketing if each is not Bucketing.CANARY]
@@ -45,10 +47,10 @@ def find(untested: Callable[[str, bool], None]) -> Find:
     return imported
 
 
-def answers(fields: dict[str, Any]) -> list[str | None]:
+def answers(fields: dict[str, Any], keys: Sequence[str] = KEYS) -> list[str | None]:
     """Return the variant that each key gets from a flag with these fields; None for the baseline."""
     flag = compile_flag(parse_flag("f", fields).base)
-    told = [flag.choose(key, NO_ATTRIBUTES) for key in KEYS if key]
+    told = [flag.choose(key, NO_ATTRIBUTES) for key in keys if key]
     return [each.variant if each.is_candidate else None for each in told]
 
 
@@ -58,10 +60,12 @@ def declared(weights: dict[str, int], **fields: Any) -> dict[str, Any]:
     return {"type": "string", "default": "none", "variants": variants, "order": list(weights), **fields}
 
 
-def unleash(find: Find, rollout: int, weights: dict[str, int], group: str) -> list[str | None]:
-    """Ask Unleash's own engine."""
-    variants = [{"name": name, "weight": weight, "stickiness": "default"} for name, weight in weights.items()]
-    parameters = {"rollout": str(rollout), "stickiness": "default", "groupId": group}
+def unleash(
+    find: Find, rollout: int, weights: dict[str, int], group: str, keys: Sequence[str] = KEYS, sticky: str = "default"
+) -> list[str | None]:
+    """Ask Unleash's own engine; a key is the user, or a property that is `sticky`."""
+    variants = [{"name": name, "weight": weight, "stickiness": sticky} for name, weight in weights.items()]
+    parameters = {"rollout": str(rollout), "stickiness": sticky, "groupId": group}
     strategy = {"name": "flexibleRollout", "parameters": parameters, "constraints": [], "variants": variants}
     engine = find("yggdrasil_engine.engine").UnleashEngine()
     engine.take_state(
@@ -69,14 +73,15 @@ def unleash(find: Find, rollout: int, weights: dict[str, int], group: str) -> li
     )
 
     def ask(key: str) -> str | None:
-        context = {"userId": key, "properties": {}}
+        is_user = sticky in {"default", "userId"}
+        context: dict[str, Any] = {"userId": key, "properties": {}} if is_user else {"properties": {sticky: key}}
         name: str = engine.get_variant("f", context).variant.name
         return name if engine.is_enabled("f", context).is_enabled else None
 
-    return [ask(key) for key in KEYS if key]
+    return [ask(key) for key in keys if key]
 
 
-def flagd(find: Find, split: list[tuple[str, int]], *by: object) -> list[str | None]:
+def flagd(find: Find, split: list[tuple[str, int]], *by: object, keys: Sequence[str] = KEYS) -> list[str | None]:
     """Ask flagd's own evaluation in the process."""
     core = find("openfeature.contrib.tools.flagd.core").FlagdCore()
     context = find("openfeature.evaluation_context").EvaluationContext
@@ -91,12 +96,14 @@ def flagd(find: Find, split: list[tuple[str, int]], *by: object) -> list[str | N
             }
         )
     )
-    told = [core.resolve_string_value("f", "?", context(key)).variant for key in KEYS if key]
+    told = [core.resolve_string_value("f", "?", context(key)).variant for key in keys if key]
     return [None if each == "none" else each for each in told]
 
 
-def optimizely(find: Find, ends: list[tuple[str, int]], rule: str) -> list[str | None]:
-    """Ask Optimizely's own library; "" is an unallocated range."""
+def optimizely(
+    find: Find, ends: list[tuple[str, int]], rule: str, keys: Sequence[str] = KEYS, user: str = ""
+) -> list[str | None]:
+    """Ask Optimizely's own library; "" is an unallocated range. One `user` may have all keys as bucketing ids."""
     names = sorted({name for name, _ in ends if name})
     experiment = {
         "id": rule,
@@ -118,7 +125,8 @@ def optimizely(find: Find, ends: list[tuple[str, int]], rule: str) -> list[str |
         settings=None,
     )
     try:
-        context = [client.create_user_context(key) for key in KEYS if key]
+        by = "$opt_bucketing_id"
+        context = [client.create_user_context(user or key, {by: key} if user else {}) for key in keys if key]
         return [each.decide("f", ["DISABLE_DECISION_EVENT"]).variation_key for each in context]
     finally:
         client.close()
@@ -162,17 +170,81 @@ def test_flagd_agrees_on_a_joined_text(find: Find) -> None:
     assert answers(fields) == flagd(find, [*split, ("none", 1_000)], joined)
 
 
-@pytest.mark.parametrize("rollout", [1, 50, 100])
-def test_optimizely_agrees(find: Find, rollout: int) -> None:
-    """Ranges that stand each in its part, and ranges side by side, give everybody what Optimizely's library gives."""
+def ranges(weights: dict[str, int], rollout: int) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """Return Optimizely's traffic allocation, each range in its part and side by side; weights are thousandths."""
     parts, packed, start, end = [], [], 0, 0
-    for name, weight in WEIGHTS.items():
+    for name, weight in weights.items():
         parts += [(name, start + weight * rollout // 10), ("", start + weight * 10)]
         start, end = start + weight * 10, end + weight * rollout // 10
         packed.append((name, end))
+    return parts, packed
+
+
+@pytest.mark.parametrize("rollout", [1, 50, 100])
+def test_optimizely_agrees(find: Find, rollout: int) -> None:
+    """Ranges that stand each in its part, and ranges side by side, give everybody what Optimizely's library gives."""
+    parts, packed = ranges(WEIGHTS, rollout)
     fields = declared(WEIGHTS, salt="10000000001", rollout=rollout)
     assert answers({**fields, "bucketing": "optimizely"}) == optimizely(find, parts, "10000000001")
     assert answers({**fields, "bucketing": "optimizely-packed"}) == optimizely(find, packed, "10000000001")
+
+
+def a_key(draw: random.Random) -> str:
+    """Draw a key of one of the kinds that there are."""
+    return draw.choice(
+        [
+            f"user-{draw.randrange(10**9)}",
+            str(draw.randrange(10**12)),
+            f"user{draw.randrange(10**6)}@example.com",
+            "".join(draw.choices("abcdef0123456789-", k=36)),
+            "".join(map(chr, draw.choices([*range(32, 0x250), 0x2603, 0x9375, 0x1F426], k=draw.randrange(1, 40)))),
+            draw.choice("xyÿ ") * draw.randrange(1, 400),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    "number", [300, pytest.param(20_000, marks=[pytest.mark.long, pytest.mark.timeout(3_600)], id="many")]
+)
+def test_all_agree_on_whatever_is_drawn(find: Find, number: int, request: pytest.FixtureRequest) -> None:
+    """Keys of every kind, salts, percentages, and weights that sum up to nothing round; `-p` chooses the many."""
+    seed = 1 if number == 300 else request.config.getoption("randomly_seed")
+    draw = random.Random(seed)
+    keys = [a_key(draw) for _ in range(number)]
+    weights = {name: draw.randrange(1, 1_000) for name in draw.sample(["red", "blue", "green", "x.y", "U-1"], 3)}
+    salt = draw.choice(["f", "another group", "grüppe-☃", str(draw.randrange(10**9))])
+    rollout = draw.randrange(1, 100)
+    fields = declared(weights, bucketing="unleash", salt=salt, rollout=rollout)
+    told = unleash(find, rollout, weights, salt, keys)
+    assert answers(fields, keys) == told == unleash(find, rollout, weights, salt, keys, sticky="tenant"), seed
+    split = [(name, rollout * weight) for name, weight in weights.items()]
+    rest = ("none", (100 - rollout) * sum(weights.values()))
+    fields = declared(weights, bucketing="flagd", rollout=rollout)
+    assert answers(fields, keys) == flagd(find, [*split, rest], keys=keys), seed
+    first = {**fields, "order": ["baseline", *weights]}
+    assert answers(first, keys) == flagd(find, [rest, *split], keys=keys), seed
+    joined = {"cat": [{"var": "$flagd.flagKey"}, {"var": "targetingKey"}]}
+    fields = {**fields, "bucketing": "flagd-cat"}
+    assert answers(fields, keys) == flagd(find, [*split, rest], joined, keys=keys), seed
+    thousandths = dict(zip(weights, (draw.randrange(1, 40) * 10, draw.randrange(1, 40) * 10), strict=False))
+    thousandths["last"] = 1_000 - sum(thousandths.values())
+    rule, (parts, packed) = str(draw.randrange(10**10)), ranges(thousandths, rollout)
+    fields = declared(thousandths, salt=rule, rollout=rollout)
+    told = optimizely(find, parts, rule, keys)
+    assert answers({**fields, "bucketing": "optimizely"}, keys) == told, seed
+    assert told == optimizely(find, parts, rule, keys, user="somebody"), seed
+    told = optimizely(find, packed, rule, keys)
+    assert answers({**fields, "bucketing": "optimizely-packed"}, keys) == told, seed
+
+
+@pytest.mark.parametrize(
+    "case", json.loads(PUBLISHED.read_text()), ids=lambda case: f"{case['bucketing']} {case['salt']} {case['percent']}"
+)
+def test_what_the_others_have_published_holds(case: dict[str, Any]) -> None:
+    """The projects' own test data, each with where it is found."""
+    weights = {name: float(weight) for name, weight in case["weights"]}
+    assign = assigner(Bucketing(case["bucketing"]), case["salt"], case["percent"], weights, last=True)
+    assert {key: assign(key) for key in case["answers"]} == case["answers"]
 
 
 def test_the_vectors_were_never_regenerated() -> None:
