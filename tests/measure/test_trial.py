@@ -5,18 +5,21 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import mmh3
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from canary_sdk.core.flags.bucketing import BUCKETS, bucket_of
 from canary_sdk.core.judge.strata import MICRO_BANDS, SEED, STRATA, micro_band
 from canary_sdk.measure import layout
 from canary_sdk.measure.arena import Arena
-from canary_sdk.measure.layout import BANDS, PAST_BITS
-from canary_sdk.measure.sketch import bin_of
+from canary_sdk.measure.layout import BANDS, PAST_BITS, PLACES
+from canary_sdk.measure.sketch import bin_of, log_of
 from canary_sdk.measure.trial import (
     BAND_ERRORS,
     BAND_UNITS,
@@ -28,10 +31,13 @@ from canary_sdk.measure.trial import (
     PSEUDO_CANDIDATE,
     UNITS,
     VERSION,
+    WRITES,
     Mode,
     Published,
     Trial,
+    bands_of,
     cells_of,
+    futures_of,
     pasts_of,
 )
 
@@ -257,3 +263,165 @@ def test_edges_survive_their_way_through_the_arena(arena: Arena) -> None:
         end(trial, f"at-{number}", limit)
         end(trial, f"over-{number}", math.nextafter(limit, math.inf))
     assert cells_of(arena.read_trial(trial), BASELINE, (5,)) == ((1, 2, 2, 2, 1),)
+
+
+# --- against a plain model ---
+
+LIMITS: Final = tuple((0.1 * (1 + stratum), 0.5 * (1 + stratum)) for stratum in range(STRATA))
+SHIFTED: Final = tuple((*(edge * 1.5 for edge in edges), 9.0) for edges in LIMITS)
+SORTED: Final = bytes(band * 7 % STRATA for band in range(MICRO_BANDS))
+PHASES: Final = tuple(
+    Published(mode=mode, began_s=began, candidate=SHIFTED, baseline=LIMITS, strata=SORTED, seed=seed, **shares)
+    for mode, began, seed, shares in (
+        (Mode.JUDGING, 100.0, 5, {"pseudo": 0.3}),
+        (Mode.LEARNING, 100.0, 6, {"first": 0.4}),
+        (Mode.LEARNING, 101.5, 7, {"first": 0.0}),
+        (Mode.IDLE, 0.0, 0, {}),
+    )
+)
+USERS: Final = st.none() | st.sampled_from([f"user-{number}" for number in range(9)])
+TIMES: Final = st.sampled_from([0.001, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 8.0, 30.0])
+BEGUN: Final = st.sampled_from([99.0, 100.0, 101.0, 102.0])
+STEPS: Final = st.lists(
+    st.one_of(
+        st.tuples(st.just("end"), USERS, BEGUN, TIMES, st.booleans(), st.booleans()),
+        st.tuples(st.just("hang"), USERS, BEGUN, TIMES, st.booleans(), st.booleans()),
+        st.tuples(st.just("batch")),
+        st.tuples(st.just("publish"), st.sampled_from(PHASES), st.booleans()),
+    ),
+    max_size=30,
+)
+
+
+class Plain:
+    """What a trial counts, by sets and counters."""
+
+    def __init__(self, terms: Published) -> None:
+        """Begin with a stage."""
+        self.cells: Counter[tuple[int, int, int]] = Counter()
+        self.counts: Counter[tuple[str, int]] = Counter()
+        self.writes = 0
+        self.publish(terms, is_new_stage=True)
+
+    def publish(self, terms: Published, *, is_new_stage: bool) -> None:
+        """Go on by other terms, in another batch."""
+        self.terms = terms
+        self.counted: set[int] = set()
+        if is_new_stage:
+            self.seen: set[int] = set()
+
+    def of(self, what: str) -> dict[int, int]:
+        """All counts of a kind that are not 0."""
+        return {number: count for (kind, number), count in self.counts.items() if kind == what and count}
+
+    def side(self, key: str | None, on: bool) -> int:
+        """Whose unit it is."""
+        is_learning = self.terms.mode is Mode.LEARNING
+        if on:
+            return PSEUDO_CANDIDATE if is_learning else CANDIDATE
+        if key is None:
+            return BASELINE
+        if is_learning:
+            return CANDIDATE if bucket_of(key, self.terms.seed) < self.terms.first * BUCKETS else BASELINE
+        return PSEUDO_CANDIDATE if self.place(key) < round(self.terms.pseudo * PLACES) else BASELINE
+
+    def place(self, key: str) -> int:
+        """Where it is remembered who was seen."""
+        return mmh3.hash(key, SEED, False) // 2**16
+
+    def lane(self, key: str | None, on: bool) -> tuple[int, int, tuple[float, ...]]:
+        """The side and the stratum of a unit, and the edges that it is counted by."""
+        stratum = STRATA // 2 if key is None else SORTED[micro_band(key)]
+        side = self.side(key, on)
+        return side, stratum, (SHIFTED if side == CANDIDATE else LIMITS)[stratum]
+
+    def is_counted(self, begun: float) -> bool:
+        """Whether a unit is any of this stage's."""
+        return self.terms.mode is not Mode.IDLE and begun >= self.terms.began_s
+
+    def is_first(self, key: str | None, on: bool) -> bool:
+        """Whether it is the user's first in the batch; who is new in the stage is counted."""
+        place = None if key is None else self.place(key)
+        if place in self.counted:
+            return False
+        if place not in self.seen:
+            self.counts["new", 0 if on else 1] += 1
+        if place is not None:
+            self.counted.add(place)
+            self.seen.add(place)
+        return True
+
+    def end(self, key: str | None, begun: float, seconds: float, on: bool, error: bool, *, hung: bool = False) -> None:
+        """Count a unit that has ended."""
+        if not self.is_counted(begun):
+            return
+        side, stratum, edges = self.lane(key, on)
+        if not hung:
+            if not self.is_first(key, on):
+                return
+            self.cells[side, stratum, sum(seconds > edge for edge in edges)] += 1
+        self.counts["units", side] += 1
+        self.counts["errors", side] += error
+        self.writes += 1
+        if key is not None and self.terms.mode is Mode.LEARNING and not on:
+            percent = bucket_of(key, self.terms.seed) * BANDS // BUCKETS
+            self.counts["band units", percent] += 1
+            self.counts["band errors", percent] += error
+            self.counts["past", micro_band(key)] += 1
+            self.counts["bins", micro_band(key)] += bin_of(seconds)
+
+    def hang(self, key: str | None, begun: float, age: float, on: bool) -> bool:
+        """Count a unit that is older than the last edge."""
+        side, stratum, edges = self.lane(key, on)
+        if not self.is_counted(begun) or age <= edges[-1] or not self.is_first(key, on):
+            return False
+        self.cells[side, stratum, len(edges)] += 1
+        self.writes += 1
+        return True
+
+
+@pytest.mark.parametrize("first", PHASES[:2], ids=["judging", "learning"])
+@given(steps=STEPS)
+def test_it_counts_what_a_plain_model_counts(first: Published, steps: list[tuple[Any, ...]]) -> None:
+    """In whatever order units end and hang, batches begin and terms change."""
+    arena, model = Arena(), Plain(first)
+    trial = on_trial(arena, first)
+    for what, *how in steps:
+        if what == "batch":
+            trial.next_batch()
+            model.counted.clear()
+        elif what == "publish":
+            trial.publish(how[0], is_new_stage=how[1])
+            model.publish(how[0], is_new_stage=how[1])
+        else:
+            key, begun, seconds, on, error = how
+            hung = what == "hang" and trial.overdue(key, begun, seconds, is_candidate=on)
+            if what == "hang":
+                assert hung == model.hang(key, begun, seconds, on)
+            trial.count(key, begun, seconds, bin_of(seconds), is_candidate=on, error=error, is_counted=hung)
+            model.end(key, begun, seconds, on, error, hung=hung)
+    words, learnt = arena.read_trial(trial), arena.read_learnt(trial)
+    for side in range(3):
+        edges = SHIFTED if side == CANDIDATE else LIMITS
+        widths = tuple(len(each) + 1 for each in edges)
+        assert cells_of(words, side, widths) == tuple(
+            tuple(model.cells[side, stratum, cell] for cell in range(width)) for stratum, width in enumerate(widths)
+        )
+        assert (words[UNITS + side], words[ERRORS + side]) == (
+            model.counts["units", side],
+            model.counts["errors", side],
+        )
+    assert words[NEWCOMERS : NEWCOMERS + 2] == (model.counts["new", 0], model.counts["new", 1])
+    assert words[WRITES] == model.writes
+    pasts, lowest, step = pasts_of(learnt), log_of(0), log_of(1) - log_of(0)
+    assert {band: count for band, count in enumerate(pasts.counts) if count} == model.of("past")
+    assert {band: total for band, total in enumerate(pasts.sums) if total} == pytest.approx(
+        {band: count * lowest + model.counts["bins", band] * step for band, count in model.of("past").items()}
+    )
+    bands = [model.counts[what, percent] for what in ("band errors", "band units") for percent in range(BANDS)]
+    assert bands_of(learnt) == tuple(bands)
+    for percent in (0.0, 100.0, *(band + 0.5 for band in model.of("band units"))):
+        mine = range(math.ceil(percent))
+        future, rest = futures_of(bands_of(learnt), percent)
+        assert future == tuple(sum(model.counts[what, each] for each in mine) for what in ("band errors", "band units"))
+        assert (future.bad + rest.bad, future.total + rest.total) == (sum(bands[:BANDS]), sum(bands[BANDS:]))
