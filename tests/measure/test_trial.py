@@ -252,7 +252,17 @@ def test_without_a_file_a_process_counts_for_itself() -> None:
     assert arena.read_trial(trial)[UNITS + BASELINE] == 1
     assert sum(pasts_of(arena.read_learnt(trial)).counts) == 1
     assert arena.processes == 1
-    assert "private" in repr(trial)
+
+
+def test_it_says_in_a_line_what_it_counts_and_where(arena: Arena) -> None:
+    """Nothing yet, in the arena, or for itself alone."""
+    trial = arena.trial("checkout")
+    assert repr(trial) == "<Trial checkout, untouched, IDLE, batch 0>"
+    end(on_trial(arena), None, 0.2)
+    assert repr(trial) == "<Trial checkout, shared, JUDGING, batch 1>"
+    alone = on_trial(Arena())
+    end(alone, None, 0.2)
+    assert repr(alone) == "<Trial checkout, private, JUDGING, batch 1>"
 
 
 def test_edges_survive_their_way_through_the_arena(arena: Arena) -> None:
