@@ -1,5 +1,7 @@
 """What does the middleware add to a request, beside a class that only passes it through?
 
+    python -m benchmarks.bench_middleware [KIND …]
+
 Nothing folds while the clock runs, because in production that is the ticker's work, ten times a second; what a round
 has left in the ring is thrown away before the next.
 """
@@ -113,6 +115,21 @@ def starlette_app(canary: Canary, flags: list[str]) -> App:
     return Starlette(routes=[Route("/", page)])
 
 
+def fastapi_app(canary: Canary, flags: list[str]) -> App:
+    """Return a FastAPI application with one route that asks `flags`."""
+    from fastapi import FastAPI
+
+    app = FastAPI()
+
+    async def page() -> PlainTextResponse:
+        for flag in flags:
+            canary.is_enabled(flag, "user-42")
+        return PlainTextResponse("")
+
+    app.get("/", response_class=PlainTextResponse, response_model=None)(page)
+    return app
+
+
 def flask_app() -> WSGIApp:
     """Return a Flask application with one page."""
     from flask import Flask
@@ -179,7 +196,9 @@ def main() -> None:
     with connect("memory:", background=False) as canary:
         canary.apply({"flags": {flag: {"rollout": 25} for flag in FLAGS}})
         canary.tick()
-        for kind, app, peers in (("Raw ASGI", raw_app, ASGI), ("Starlette", starlette_app, STARLETTE)):
+        for kind, (app, peers) in ASGI_KINDS.items():
+            if not is_wanted(kind):
+                continue
             names = {
                 "bare": app(canary, []),
                 "passthrough": Passthrough(app(canary, [])),
@@ -190,12 +209,26 @@ def main() -> None:
             compare(canary, kind, serve, names, app(canary, []), peers)
         applications = {"Raw WSGI, a list": list_app, "Raw WSGI, a generator": generator_app}
         for kind, wsgi_app in (applications | made({"Flask": flask_app, "Django": django_app})[0]).items():
+            if not is_wanted(kind):
+                continue
             names = {
                 "bare": wsgi_app,
                 "passthrough": WSGIPassthrough(wsgi_app),
                 "measured": wsgi.CanaryMiddleware(wsgi_app, canary=canary),
             }
             compare(canary, kind, call, names, wsgi_app, WSGI)
+
+
+ASGI_KINDS: dict[str, tuple[Callable[[Canary, list[str]], App], dict[str, Any]]] = {
+    "Raw ASGI": (raw_app, ASGI),
+    "Starlette": (starlette_app, STARLETTE),
+    "FastAPI": (fastapi_app, {}),
+}
+
+
+def is_wanted(kind: str) -> bool:
+    """Whether a kind of application was asked for; all are if none is named."""
+    return not sys.argv[1:] or kind in sys.argv[1:]
 
 
 def compare(

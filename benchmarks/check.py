@@ -41,7 +41,7 @@ class Bound(NamedTuple):
 
 BOUNDS: Final = (
     Bound("is_enabled, 25 %", "is_enabled('some', 'user-42')", "hash_of('user-42', 7, False)", 6.5),
-    Bound("is_enabled, 0 %", "is_enabled('nobody', 'user-42')", "hash_of('user-42', 7, False)", 5.5),
+    Bound("is_enabled, 0 %", "is_enabled('nobody', 'user-42')", "hash_of('user-42', 7, False)", 4.5),
     Bound("a decorated call in a unit of work", "ours('user-42')", "closure('user-42')", 5.5),
     Bound("Ring.append", "append(1.0)", "bare(1.0)", 9.0),
     Bound("an ASGI request", "serve(measured)", "serve(passthrough)", 3.6),

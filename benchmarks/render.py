@@ -101,6 +101,8 @@ GOALS: Final = (
     Goal("D2", "ASGI, raw, five flags", "passthrough", 4.2, RAW, "five flags", "passthrough"),
     Goal("D3", "Starlette", "passthrough", 1.2, "Middleware: Starlette", "measured", "passthrough"),
     Goal("D3", "Starlette, five flags", "passthrough", 1.32, "Middleware: Starlette", "five flags", "passthrough"),
+    Goal("", "FastAPI", "passthrough", None, "Middleware: FastAPI", "measured", "passthrough"),
+    Goal("", "FastAPI, five flags", "passthrough", None, "Middleware: FastAPI", "five flags", "passthrough"),
     Goal("D4", "WSGI, a list", "passthrough", 3.5, "Middleware: Raw WSGI, a list", "measured", "passthrough"),
     Goal("D4", "WSGI, a generator", "passthrough", 4.2, "Middleware: Raw WSGI, a generator", "measured", "passthrough"),
     Goal("D4", "Flask", "passthrough", 1.12, "Middleware: Flask", "measured", "passthrough"),

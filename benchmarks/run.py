@@ -31,6 +31,7 @@ SCRIPTS = (
     "bench_import",
     "bench_growth",
     "bench_stall",
+    "bench_scale",
 )
 
 

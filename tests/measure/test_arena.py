@@ -192,6 +192,13 @@ def test_an_idle_arm_is_read_for_nothing(arena: Arena) -> None:
     assert arena.read(arm) is second
 
 
+def test_arms_that_nobody_touched_share_their_zeros(arena: Arena) -> None:
+    """Nothing is kept of watched flags that nobody meets; their limits are known all the same."""
+    idle, other = arena.read(arena.arm("a", [0.5])), arena.read(arena.arm("b"))
+    assert idle.cells is other.cells
+    assert (idle.over(0.5), sum(idle.cells)) == (0, 0)
+
+
 def test_every_count_is_a_change(arena: Arena) -> None:
     """No kind of count is missed by a reader that looks at `writes` alone."""
     arm = arena.arm("a", LIMITS)
