@@ -37,7 +37,7 @@ def rollout() -> None:
 @click.argument("flag_key", required=False)
 @reading
 def status(session: Session, flag_key: str | None, *, as_json: bool) -> None:
-    """Show where rollouts stand: of one flag with its stages, or of all."""
+    """Show where rollouts stand. Of one flag, with the stages of its plan."""
     with session.canary() as canary:
         plans = canary.rollouts.plans()
         keys = {*plans, *canary.status().rollouts} if flag_key is None else {flag_key}
@@ -66,7 +66,7 @@ def check(
     *,
     as_json: bool,
 ) -> None:
-    """Say what will not work in a plan before it starts; with --rate, also what its traffic cannot show in time."""
+    """Say what will not work in a plan. With --rate, also what its traffic cannot show in the time of a stage."""
     people = _people(roles)
     with _opened(session, file) as canary:
         keys = flag_keys or tuple(canary.rollouts.plans())
@@ -91,7 +91,7 @@ def check(
 @click.option("--at", metavar="TIME", help="Begin then, and not at once: 2026-11-24T09:00:00+01:00.")
 @writing
 def start(session: Session, flag_key: str, at: str | None) -> None:
-    """Start the rollout of a flag; from now on its percentage is the rollout's."""
+    """Start the rollout of a flag. From now on its percentage is the rollout's."""
     begin_at = None if at is None else _moment(at)
     with session.canary() as canary:
         state = canary.rollouts.start(flag_key, at=begin_at, reason=session.reason)
@@ -112,7 +112,7 @@ def pause(session: Session, flag_key: str) -> None:
 @click.argument("flag_key")
 @writing
 def resume(session: Session, flag_key: str) -> None:
-    """Go on after a pause or a hold, with the plan as it is now."""
+    """Go on after a pause or a hold. The plan is followed as it is now."""
     _order(session, lambda canary: canary.rollouts.resume(flag_key, reason=session.reason))
 
 
@@ -120,7 +120,10 @@ def resume(session: Session, flag_key: str) -> None:
 @click.argument("flag_key")
 @writing
 def advance(session: Session, flag_key: str) -> None:
-    """Enter the next stage now, without waiting for bake time and evidence; approvals are not skipped."""
+    """Enter the next stage now, on your word.
+
+    Bake time, evidence, blackouts and other rollouts are not waited for. Approvals are not skipped.
+    """
     _order(session, lambda canary: canary.rollouts.advance(flag_key, reason=session.reason))
 
 
@@ -130,7 +133,7 @@ def advance(session: Session, flag_key: str) -> None:
 @click.option("--stage", type=click.IntRange(1), help="The stage that may be entered; the next one if not given.")
 @writing
 def approve(session: Session, flag_key: str, role: str, stage: int | None) -> None:
-    """Agree, in a role, that a stage may be entered."""
+    """Agree, in a role, that a stage may be entered. Where [roles] says who has it, only they may."""
     _order(session, lambda canary: canary.rollouts.approve(flag_key, role, stage=stage, reason=session.reason))
 
 
@@ -138,7 +141,7 @@ def approve(session: Session, flag_key: str, role: str, stage: int | None) -> No
 @click.argument("flag_key")
 @writing
 def promote(session: Session, flag_key: str) -> None:
-    """Serve everybody now; approvals are not skipped."""
+    """Serve everybody now, on your word. Approvals are not skipped."""
     _order(session, lambda canary: canary.rollouts.promote(flag_key, reason=session.reason))
 
 
@@ -146,7 +149,7 @@ def promote(session: Session, flag_key: str) -> None:
 @click.argument("flag_key")
 @writing
 def abort(session: Session, flag_key: str) -> None:
-    """Serve nobody; final until it is restarted or dismissed."""
+    """Serve nobody. That is final until it is restarted or dismissed."""
     _order(session, lambda canary: canary.rollouts.abort(flag_key, reason=session.reason))
 
 
@@ -154,7 +157,7 @@ def abort(session: Session, flag_key: str) -> None:
 @click.argument("flag_key")
 @writing
 def restart(session: Session, flag_key: str) -> None:
-    """Begin again from the first stage, with new approvals."""
+    """Begin again from the first stage. Approvals have to be given anew."""
     _order(session, lambda canary: canary.rollouts.restart(flag_key, reason=session.reason))
 
 
@@ -162,7 +165,7 @@ def restart(session: Session, flag_key: str) -> None:
 @click.argument("flag_key")
 @writing
 def dismiss(session: Session, flag_key: str) -> None:
-    """Forget a rollout that is over: the flag's own percentage counts again."""
+    """Forget a rollout that is over. The flag's own percentage counts again."""
     _order(session, lambda canary: canary.rollouts.dismiss(flag_key, reason=session.reason))
 
 

@@ -159,7 +159,8 @@ class Controller:
                 return
             is_ours = True
         if not is_ours:
-            memory.records.clear()  # they are for whoever moves it to write
+            # intervals are for whoever moves it to write, but for the one that ended with the trip that is found here
+            del memory.records[: -2 if is_tripped else None]
         if is_ours or is_tripped:
             yield from self._move(memory, sight, is_ours=is_ours)
 

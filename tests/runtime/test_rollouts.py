@@ -725,6 +725,48 @@ def test_what_a_trip_cuts_short_is_written_down(hosts: Hosts) -> None:
     assert kept.held is False
 
 
+def test_what_another_host_trips_for_is_written_down_too(hosts: Hosts) -> None:
+    """One host moves it, the other one finds the fault: its figures are those that explain the abort."""
+    host, other = hosts.start("a"), hosts.start("b")
+    stages = [{"percent": 20, "bake": "1h"}, {"percent": 100, "bake": "1h"}]
+    host.canary.apply({**a_config(stages=stages), "auto_rollback": {"interval": "10s"}})
+    host.serve(4, healthy, 80, other)
+    host.canary.rollouts.start(FLAG)
+    host.serve(8, healthy, 80, other)
+    assert host.state.controller == host.canary._controller._name
+    for _ in range(20):
+        other.serve(0.5, slow)
+        host.tick()
+    assert host.state.status is Status.ABORTED
+    last, judged = lines(host, Interval)[-1], lines(host, Judged)[-1]
+    assert last.candidate.over[0.5] > 10
+    assert judged.weighed is not None
+    assert judged.weighed.action == "ROLLBACK"
+    assert record_of(host.canary.rollouts.journal(FLAG), FLAG, "production").problems == ()
+    other.canary.close()
+
+
+@pytest.mark.parametrize(
+    "ends_at",
+    [
+        pytest.param(1_774_850_400.0, id="to summer time"),
+        pytest.param(1_792_998_000.0, id="from summer time"),
+        pytest.param(1_781_503_200.0, id="no change"),
+    ],
+)
+def test_a_blackout_ends_by_the_clock_on_the_wall(hosts: Hosts, clock: ManualClock, ends_at: float) -> None:
+    """On Monday at 08:00 in Berlin, whichever hour that is in UTC after the clocks were changed on Sunday."""
+    clock.set_wall(ends_at - 20)
+    host = hosts.start()
+    host.canary.apply(a_config(blackout=["Fri 16:00-Mon 08:00 Europe/Berlin"]))
+    host.canary.rollouts.start(FLAG)
+    host.serve(18)
+    assert (host.state.stage, host.share) == (0, 0.0)
+    assert "blackout" in host.state.reason
+    host.serve(6)
+    assert host.share == 20
+
+
 def test_what_is_cut_short_in_a_new_stage_is_of_that_stage(hosts: Hosts) -> None:
     """An interval that began before the stage tells nothing of it: what is written down begins with the stage."""
     host = hosts.start()
