@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import itertools
 import math
@@ -442,10 +443,13 @@ def test_whoever_makes_a_file_takes_away_what_was_left_long_ago(tmp_path: Path) 
     damaged.write_bytes(b"whatever")
     living = Arena(default_path("living", "production"), clock=clock)
     count(living.arm("a"), 0.1)
+    held = left("held")
     clock.advance(61.0)
-    maker = left("maker")
+    with held.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # somebody is about to go on with it
+        maker = left("maker")
     assert {path.name for path in tidied.parent.iterdir()} == {
-        *(f"{path.name}{more}" for path in (damaged, maker) for more in ("", ".lease")),
+        *(f"{path.name}{more}" for path in (damaged, maker, held) for more in ("", ".lease")),
         Path(living.path or "").name,
     }
     clock.advance(1.0)

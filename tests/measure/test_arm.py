@@ -63,6 +63,8 @@ def test_an_aborted_request_is_nothing_else() -> None:
     arm, block = watched()
     arm.abort()
     assert (block[ABORTED], block[WRITES], sum(block)) == (1, 1, 2)
+    arm.abort()
+    assert (block[ABORTED], block[WRITES], sum(block)) == (2, 2, 4)
 
 
 def test_an_open_request_is_overdue_past_the_limit_and_not_at_it() -> None:

@@ -216,6 +216,23 @@ def test_before_a_release_the_future_arms_and_the_past_are_learnt(arena: Arena) 
     assert arena.read_learnt(trial) == learnt
 
 
+def test_what_is_learnt_is_learnt_by_all_processes(path: Path) -> None:
+    """Each adds to it, and each reads all of it; two processes they are."""
+    arenas = Arena(path), Arena(path)
+    first = on_trial(arenas[0], replace(TERMS, mode=Mode.LEARNING))
+    second = arenas[1].trial("checkout")
+    assert second is not None
+    end(first, "user-1", 0.2)
+    end(second, "user-2", 0.2)
+    for arena, trial in zip(arenas, (first, second), strict=True):
+        assert sum(pasts_of(arena.read_learnt(trial)).counts) == 2
+        assert arena.processes == 2
+    assert not first.private
+    assert not second.private
+    for arena in arenas:
+        arena.close()
+
+
 def test_terms_that_are_being_changed_are_not_taken(path: Path) -> None:
     """A process that looks amid a change goes on by the old terms, and takes the new ones when they are whole."""
     arenas = Arena(path), Arena(path)

@@ -22,7 +22,8 @@ from canary_sdk.core.config.configuration import (
     parse_plan_template,
     parse_segment,
 )
-from canary_sdk.core.flags.flag import Flag, FlagType, Metadata, Variant
+from canary_sdk.core.flags.flag import Flag, FlagType, Metadata, Prerequisite, Rule, Variant
+from canary_sdk.core.flags.schemes import Bucketing
 from canary_sdk.core.judge.slo import parse_slo
 from canary_sdk.core.plan import parse_plan
 from canary_sdk.core.reading import LONGEST_S, parse_duration, parse_percent
@@ -105,6 +106,62 @@ def test_the_example_is_read() -> None:
         notify=("slack", "email"),
         probe_percent=1.0,
         probe_after_s=300.0,
+    )
+
+
+def test_everything_that_a_flag_may_say_is_read() -> None:
+    """Each field becomes a value of its own, and what a rule leaves out is nothing."""
+    stages = {"stages": [{"percent": 100, "bake": "1h"}]}
+    condition = {"attribute": "country", "in": ["CH"]}
+    flag = a_flag(
+        type="string",
+        default="grey",
+        rollout="25%",
+        enabled=False,
+        salt="pepper",
+        bucketing="optimizely",
+        order=["green", "blue"],
+        variants={"green": {"value": "g", "weight": 2}, "blue": {"value": "b"}},
+        targets={"blue": ["vip"]},
+        rules=[{"if": condition, "serve": "rollout", "rollout": 5}, {"name": "all", "if": condition, "serve": "green"}],
+        prerequisites=[{"flag": "basket", "variant": "on"}],
+        slos=["p95 < 1s"],
+        soft=["p50 < 1s"],
+        plan=stages,
+        noise={"p95": 0.5},
+        description="what",
+        owner="who",
+        tags=["a", "b"],
+        created="2026-01-01",
+        expires="2026-02-01",
+        metadata={"ticket": 7, "team": "shop"},
+    )
+    assert flag == Flag(
+        key="f",
+        type=FlagType.STRING,
+        default="grey",
+        candidate="grey",
+        rollout=25.0,
+        enabled=False,
+        salt="pepper",
+        bucketing=Bucketing.OPTIMIZELY,
+        order=("green", "blue"),
+        variants=(Variant("blue", "b"), Variant("green", "g", 2.0)),
+        targets={"blue": ("vip",)},
+        rules=(Rule(condition, "rollout", 5.0, ""), Rule(condition, "green", None, "all")),
+        prerequisites=(Prerequisite("basket", "on"),),
+        slos=(parse_slo("p95 < 1s"),),
+        soft=(parse_slo("p50 < 1s"),),
+        plan=parse_plan(stages),
+        noise={"p95": 0.5},
+        metadata=Metadata(
+            description="what",
+            owner="who",
+            tags=("a", "b"),
+            created="2026-01-01",
+            expires="2026-02-01",
+            custom={"ticket": 7, "team": "shop"},
+        ),
     )
 
 
