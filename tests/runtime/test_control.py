@@ -127,6 +127,7 @@ def _raise_by(url: str, name: str, times: int) -> None:
             canary.update("checkout", {"rollout": number}, environment=name, actor=name)
 
 
+@pytest.mark.timeout(120)  # three interpreters start
 def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     """Several processes change several fields of one flag without looking: each change is there, and in the history."""
     url = f"sqlite:///{tmp_path}/canary.db"
