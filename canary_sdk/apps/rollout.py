@@ -48,7 +48,10 @@ def status(session: Session, flag_key: str | None, *, as_json: bool) -> None:
         from canary_sdk.apps.tables import rollout_list, rollout_sheet, show
 
         at = canary.status().at
-        show(rollout_list(states, at) if flag_key is None else rollout_sheet(states[flag_key], plans.get(flag_key), at))
+        if flag_key is None:
+            show(rollout_list(states, at))
+        else:
+            show(rollout_sheet(states[flag_key], plans.get(flag_key), at, canary.rollouts.hosts(flag_key)))
 
 
 @rollout.command()
@@ -206,7 +209,8 @@ def _say(problem: Problem) -> str:
 
 def _plain(canary: Canary, state: Rollout) -> dict[str, Any]:
     flag = canary.flag(state.flag_key)
-    return {**state.to_dict(), "served": flag.rollout if flag and canary.breaker(flag.key).is_serving else 0.0}
+    served = flag.rollout if flag and canary.breaker(flag.key).is_serving else 0.0
+    return {**state.to_dict(), "served": served, "hosts": canary.rollouts.hosts(state.flag_key)._asdict()}
 
 
 def _people(roles: tuple[str, ...]) -> dict[str, list[str]] | None:

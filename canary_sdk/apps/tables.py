@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from canary_sdk.core.plan import Plan
     from canary_sdk.core.rollout.state import Rollout
     from canary_sdk.ports import HistoryRow, StoredFlag
-    from canary_sdk.runtime.status import FlagStatus, Status
+    from canary_sdk.runtime.status import FlagStatus, Hosts, Status
 
 PLAIN_COLUMNS: Final = 200
 """How wide a table may be where nobody looks at a terminal: nothing is cut off for a pipe."""
@@ -196,13 +196,15 @@ def rollout_list(states: Mapping[str, Rollout], at: float) -> RenderableType:
     return table
 
 
-def rollout_sheet(state: Rollout, plan: Plan | None, at: float) -> RenderableType:
-    """Draw one rollout: where it stands, each stage of its plan, and who agreed to what."""
+def rollout_sheet(state: Rollout, plan: Plan | None, at: float, hosts: Hosts) -> RenderableType:
+    """Draw one rollout: where it stands, whose traffic is judged, each stage of its plan, and who agreed to what."""
     parts: list[RenderableType] = [Text.assemble((state.flag_key, "bold"), "  ", _standing(state))]
     told = "not started yet" if state.status is Standing.IDLE and not state.reason else state.describe(at)
     parts += [Text(told.removeprefix(f"{state.flag_key} "))]
     parts += [Text(f"started by {state.started}, {when(state.started.at)}", style=FAINT)] if state.started else []
     parts += [Text(f"moved by {state.controller}", style=FAINT)] if state.controller else []
+    parts += [Text(f"judged together: {', '.join(hosts.heard)}", style=FAINT)] if len(hosts.heard) > 1 else []
+    parts += [Text(f"STALE: {name} has told nothing lately, and is not counted", style=BAD) for name in hosts.stale]
     if plan is None:
         return Group(*parts, Text("It has no plan any more.", style=BAD))
     parts += [Text(terms, style=FAINT)] if (terms := "; ".join(_terms(plan))) else []

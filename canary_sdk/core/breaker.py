@@ -345,6 +345,11 @@ def condemn(breaker: Breaker, decision: Ruling, policy: AutoRollback, now: float
     return breaker, (withheld,)
 
 
+def trip(breaker: Breaker, told: FlagTripped, now: float) -> Decision:
+    """Take in a trip that was decided on more than this breaker has counted."""
+    return (breaker, ()) if breaker.state is State.OPEN else _opened(breaker, now, told)
+
+
 # --- after a trip ---
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from canary_sdk.measure.layout import BLOCK, LIMITS, WORD, cell_of, size_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 WRITES: Final = cell_of(BLOCK, "writes")
 ABORTED: Final = cell_of(BLOCK, "aborted")
@@ -54,6 +57,19 @@ class Counters:
     def bins(self) -> tuple[int, ...]:
         """Finished requests by duration; see `canary_sdk.measure.sketch`."""
         return self.cells[BINS:OVER]
+
+    def to_sums(self) -> dict[str, int]:
+        """Return all that is not 0 by name, limits by their nanoseconds: it adds up over hosts as over processes."""
+        limits = range(OVER, OVER + LIMITS)
+        found = {f"{cell}": count for cell, count in enumerate(self.cells) if count and cell not in limits}
+        return found | {f">{limit}": self.cells[OVER + cell] for cell, limit in enumerate(self.limits_ns) if limit}
+
+    @classmethod
+    def from_sums(cls, sums: Mapping[str, float], limits_ns: tuple[int, ...]) -> Counters:
+        """Read sums of an arm that is held against these limits, the cells in this order."""
+        cells = [int(sums.get(f"{cell}", 0)) for cell in range(CELLS)]
+        cells[OVER : OVER + LIMITS] = [int(sums.get(f">{limit}", 0)) if limit else 0 for limit in limits_ns]
+        return cls(tuple(cells), limits_ns)
 
     def over(self, limit_s: float) -> int:
         """Requests that took longer. Raises: ValueError, for a limit the arm is not held against."""

@@ -45,6 +45,11 @@ class Window:
         self._at_s = 0.0
         self._begin()
 
+    @property
+    def last(self) -> Counters:
+        """The last reading."""
+        return self._last or Counters()
+
     def push(self, counters: Counters, at_s: float) -> None:
         """End a slice at a time of the monotonic clock; the oldest gives way to it.
 

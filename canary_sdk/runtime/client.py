@@ -40,6 +40,7 @@ from canary_sdk.runtime import foreign
 from canary_sdk.runtime.control import COMPACTED, Control
 from canary_sdk.runtime.controller import Controller, identify, trip_of
 from canary_sdk.runtime.failures import Failures
+from canary_sdk.runtime.fleet import Fleet
 from canary_sdk.runtime.guard import Guard
 from canary_sdk.runtime.lifetimes import hear_of_forks, hear_of_the_end
 from canary_sdk.runtime.monitor import Monitor
@@ -115,6 +116,7 @@ class Canary(Control):
         self._stored = NOTHING_STORED
         self._arena: Arena
         self._controller: Controller
+        self._fleet: Fleet
         self._guard: Guard
         self._monitor: Monitor
         self._cool_down()
@@ -387,6 +389,7 @@ class Canary(Control):
             judge_lag_s=self._monitor.lag_s,
             leads=self._monitor.leads,
             channels=self._stored.channels,
+            hosts=self._monitor.hosts(),
         )
 
     @property
@@ -434,8 +437,8 @@ class Canary(Control):
             return
         try:
             self._wake()
-            steps = (self._fold, self._judge, self._refresh, self._move, self._save, self._watch_store, self._tell)
-            for step in (*steps, self._compact, self.failures.settle):
+            steps = (self._fold, self._judge, self._refresh, self._share, self._move, self._save, self._watch_store)
+            for step in (*steps, self._tell, self._compact, self.failures.settle):
                 self._contained(step)
         except Exception as error:  # noqa: BLE001 - the host may be the one who ticks
             self.failures.note(("a tick", error, "The next one tries again; please report this with its traceback"))
@@ -475,6 +478,8 @@ class Canary(Control):
             self._ticker.stop(CLOSE_S)
         self.tick()
         self._monitor.save()
+        if not self._stale:
+            self._contained(self._fleet.leave)
         self._arena.close()
 
     def _drain(self) -> None:
@@ -526,7 +531,9 @@ class Canary(Control):
                 self._guard = Guard(self._arena.guard, self._arena.flag_slot)
                 self._monitor = Monitor(self.units, self._arena, self._clock, self.failures)
                 self._compact_due = self._clock.monotonic() + SETTLE_S
-                self._controller = Controller(self._repository, self._clock, identify(self._arena), self._actor)
+                name = identify(self._arena)
+                self._controller = Controller(self._repository, self._clock, name, self._actor)
+                self._fleet = Fleet(self._repository, self._clock, name, self.failures)
                 self._install(NOTHING_STORED)
                 self._contained(self._load)
                 self._watch_store()
@@ -682,12 +689,19 @@ class Canary(Control):
         self._guard.reconcile(self._table.flags, now)
         self._stale = ""
 
-    def _move(self) -> None:
-        """Move the rollouts that are due, as long as this process serves.
+    def _share(self) -> None:
+        """Add up with other hosts what is counted of rollouts; without them where the store is away."""
+        if not self._is_cut_off:
+            self._events.extend(self._fleet.turn(self._stored.rollouts, self._monitor, self._guard))
 
-        While the store is away none moves, and it is not asked more often than by others.
-        """
-        if self._closed or (self._stale and self._store_due > self._clock.monotonic()):
+    @property
+    def _is_cut_off(self) -> bool:
+        """Whether this process serves no more, or the store is away: it is not asked more often than by others."""
+        return self._closed or (bool(self._stale) and self._store_due > self._clock.monotonic())
+
+    def _move(self) -> None:
+        """Move the rollouts that are due; while the store is away none is."""
+        if self._is_cut_off:
             return
         for moved in self._controller.tick(self._stored, self._monitor, self._guard, self._arena.lease.take):
             if moved.state is None:

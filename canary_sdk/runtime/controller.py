@@ -29,7 +29,7 @@ from canary_sdk.core.rollout.state import Mark, Status, transition
 from canary_sdk.errors import StaleWrite
 from canary_sdk.measure.window import Window, tally
 from canary_sdk.ports import Stamp
-from canary_sdk.runtime.monitor import SHOWN
+from canary_sdk.runtime.watch import SHOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -277,7 +277,14 @@ def _looked_at(memory: _Memory, sight: _Sight) -> Iterable[Record]:
         "attempt": sight.state.attempt,
         "stage": sight.state.stage,
     }
-    yield Interval(**names, candidate=look.candidate, baseline=look.baseline, total=look.total)
+    yield Interval(
+        **names,
+        candidate=look.candidate,
+        baseline=look.baseline,
+        total=look.total,
+        hosts=max(len(look.hosts.heard), 1),
+        stale=len(look.hosts.stale),
+    )
     yield Judged(**names, verdict=look.verdict, breaches=look.breaches, weighed=look.weighed)
 
 

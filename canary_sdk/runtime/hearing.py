@@ -18,40 +18,28 @@ from typing import TYPE_CHECKING, Any, Final
 import mmh3
 
 from canary_sdk.core.judge.decision import decide
-from canary_sdk.core.rollout.grounds import Judgement, Standing, standing_after
+from canary_sdk.core.judge.report import plus
 from canary_sdk.core.rollout.release import BY_HAND_S, Release
 from canary_sdk.measure.trial import Mode
 from canary_sdk.runtime.matter import Matter, Trying
+from canary_sdk.runtime.opinion import Opinion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from canary_sdk.core.breaker import AutoRollback
     from canary_sdk.core.judge.decision import Decision
+    from canary_sdk.core.judge.report import Sums
+    from canary_sdk.core.judge.sequential import Case
     from canary_sdk.core.judge.verdict import Verdict
     from canary_sdk.measure.arena import Arena
+    from canary_sdk.runtime.opinion import Heard, Part
 
 BATCH_S: Final = 1.0
 """About how long a batch is."""
 QUIET_S: Final = 3600.0
 """What another tool releases is over when nobody was given the candidate for so long."""
 _NEVER: Final = float("-inf")
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What the sequential judge says of a flag now, for people.
-
-    `decision` is there while a release is judged; `self_test` is what the same judge says of a part of the baseline
-    that plays the candidate. `standing` is UNKNOWN while there are no data, whatever the decision says. `assumes` is
-    what the comparison takes for granted, `unlike` in what the first to get the candidate differ from the rest before.
-    """
-
-    decision: Decision | None
-    standing: Standing
-    self_test: Decision | None
-    assumes: str
-    unlike: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,33 +85,39 @@ class Occasion:
     served: Callable[[], int]
 
 
-class Hearing:
+class Hearing(Opinion):
     """One flag before the sequential judge."""
 
     def __init__(self, flag_key: str, release: Release, policy: AutoRollback, matters: Sequence[Matter]) -> None:
         """Know nothing yet; the first turn publishes what is to be counted. There is at least one matter."""
+        super().__init__(policy)
         self.flag_key = flag_key
         self.release = release
-        self.policy = policy
         self.matters = tuple(matters)
         self._trying: Trying | None = None
         self._number = 0
-        self._decision: Decision | None = None
         self._served = 0
+        self.said: Sums = {}
+        """What all batches have said so far: it only grows."""
         self._resumed: Trying | None = None
         self._resumed_at: tuple[float | None, int] | None = None
         self._met_s = _NEVER
-        self._due_s = self._last_s = 0.0
+        self._due_s = 0.0
 
     @property
-    def is_on(self) -> bool:
-        """Whether a release is being judged."""
-        return self.matters[0].case is not None
+    def parts(self) -> Sequence[Part]:
+        """What it is made of."""
+        return self.matters
 
     @property
-    def kinds(self) -> tuple[str, ...]:
-        """What it judges, by what `Slo.counts` calls it."""
-        return tuple(each.kind for each in self.matters)
+    def assumes(self) -> str:
+        """What the comparison has to take for granted."""
+        return self.matters[0].learning.assumes
+
+    @property
+    def tests(self) -> list[Case]:
+        """What the same judge says of a part of the baseline that plays the candidate."""
+        return [each.test for each in self.matters if each.test is not None]
 
     @property
     def unlike(self) -> tuple[str, ...]:
@@ -153,35 +147,10 @@ class Hearing:
         self._trying = None
         self._close()
 
-    def judgement(self, now: float, stage: int) -> Judgement | None:
-        """Return what it says to a rollout; None while it judges nothing."""
-        case = self.matters[0].case
-        if case is None or self._decision is None:
-            return None
-        standing = self._standing(self._decision, now)
-        return Judgement(
-            standing=standing,
-            stage=stage,
-            seconds=min(self.policy.interval_s, case.judged_s),
-            age_s=now - self._last_s,
-            sentence=self._doubt(now) if standing is Standing.UNKNOWN else self._decision.sentence,
-        )
-
     def heard(self, now: float) -> Heard:
         """Return what it says to people."""
-        assumes = self.matters[0].learning.assumes
-        if not self.is_on or self._decision is None:
-            return Heard(None, Standing.UNKNOWN, None, assumes, self.unlike)
-        tests = [each.test for each in self.matters if each.test is not None]
-        tested = decide(*tests) if tests else None
-        return Heard(self._decision, self._standing(self._decision, now), tested, assumes, self.unlike)
-
-    def _standing(self, decision: Decision, now: float) -> Standing:
-        return standing_after(decision, is_known=not self._doubt(now))
-
-    def _doubt(self, now: float) -> str:
-        """Say why nothing is known, however little speaks against the candidate; empty if something is."""
-        return next((doubt for each in self.matters if (doubt := each.doubt(now))), "")
+        tested = decide(*self.tests) if self.tests and self._decision is not None else None
+        return replace(super().heard(now), self_test=tested, unlike=self.unlike)
 
     # --- what is on trial --------------------------------------------------------------------------------------------
 
@@ -243,7 +212,7 @@ class Hearing:
             return None
         self._last_s = now
         for matter, batch in batches:
-            matter.weigh(batch, arena, now)
+            self.said = plus(self.said, matter.weigh(batch, arena, now).to_sums(matter.kind))
         if any(batch.candidate.units for _, batch in batches) and self._met_s > _NEVER:
             self._met_s = now
         return self._decided(arena, now, occasion.classic)
@@ -259,10 +228,8 @@ class Hearing:
     def _decided(self, arena: Arena, now: float, classic: Verdict | None) -> Decision:
         assert self._trying is not None
         cases = [each.case for each in self.matters if each.case is not None]
-        tests = [each.test for each in self.matters if each.test is not None]
-        found = decide(*cases, self_test=tests, classic=classic)
-        assumes = self.matters[0].learning.assumes if cases[0].now.compares else ""
-        decision = self._decision = replace(found, assumes=assumes)
+        found = decide(*cases, self_test=self.tests, classic=classic)
+        decision = self._decision = replace(found, assumes=self.assumes if cases[0].now.compares else "")
         if not self._trying.release.is_planned and cases[0].age_s >= BY_HAND_S:
             self._start(arena, now)
         return decision

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from canary_sdk.core.judge.batch import NOBODY, Batch, Side
 from canary_sdk.core.judge.learning import FEWEST, SETTLED_S, Learning, begin, granted, sort, strata_of, take, unlike
-from canary_sdk.core.judge.sequential import Case, asked_anew, open_case, pseudo_terms, start, weigh
-from canary_sdk.core.judge.slo import say_seconds
+from canary_sdk.core.judge.sequential import Case, answers_of, asked_anew, open_case, pseudo_terms, start, weigh
 from canary_sdk.core.judge.strata import MICRO_BANDS, strata_map
 from canary_sdk.core.judge.streams import Grant
 from canary_sdk.core.rollout.release import terms_of
@@ -33,12 +32,13 @@ from canary_sdk.measure.trial import (
     futures_of,
     pasts_of,
 )
+from canary_sdk.runtime.opinion import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from canary_sdk.core.breaker import AutoRollback
-    from canary_sdk.core.judge.sequential import Terms
+    from canary_sdk.core.judge.sequential import Answers, Terms
     from canary_sdk.core.rollout.release import Release
     from canary_sdk.measure.arena import Arena
     from canary_sdk.measure.trial import Trial
@@ -47,8 +47,6 @@ LEAD_S: Final = 1.5
 """How long after new terms units begin to count where other processes have to hear of them: longer than a poll."""
 MOST_PSEUDO: Final = 0.5
 """The largest part of the baseline that plays the candidate."""
-_NEVER: Final = float("-inf")
-_WORDS: Final = {"unit": ("answered", "request", "requests"), "call": ("served", "call", "calls")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,28 +86,8 @@ class Matter:
         self._bands: tuple[int, ...] = ()
         self._bands_from: tuple[int, ...] = ()
         self._began_s = 0.0
-        self._seen_s = (_NEVER, _NEVER)
-        self._units = 0
+        self.seen = Seen()
         self._last = _Reading()
-
-    def doubt(self, now: float) -> str:
-        """Say why nothing is known, however little speaks against the candidate; empty if something is, or need not be.
-
-        Only what was seen lately on both arms, or on the only one that there is, can be good; and a stage in which the
-        candidate has answered next to nobody has shown nothing.
-        """
-        if self.case is None or not self.case.now.promises:
-            return ""
-        name = self.case.now.promises[0].of
-        did, one, many = _WORDS.get(name, ("reported", f"value of {name}", f"values of {name}"))
-        arms = ("candidate", "baseline") if self.case.now.compares else ("candidate",)
-        for arm, seen_s in zip(arms, self._seen_s, strict=False):
-            if now - seen_s > self._policy.interval_s:
-                return f"the {arm} has {did} no {one} in the last {say_seconds(self._policy.interval_s)}"
-        if self._units < self._policy.min_samples:
-            few = f"{self._units} {one if self._units == 1 else many}"
-            return f"the candidate has {did} {few} in this stage, at least {self._policy.min_samples} are needed"
-        return ""
 
     # --- what is on trial --------------------------------------------------------------------------------------------
 
@@ -145,8 +123,7 @@ class Matter:
         self.case = start(replace(self.case, terms=terms), stage)
         tested = start(replace(self.test, terms=pseudo_terms(terms)), stage)
         self.test = asked_anew(replace(tested, edges=self.case.edges, past=self.case.past))
-        self._seen_s = (_NEVER, _NEVER)
-        self._units = 0
+        self.seen = Seen()
         self._publish(self.case, arena, now, is_new_stage=True)
 
     def go_on(self, arena: Arena, now: float) -> None:
@@ -246,20 +223,19 @@ class Matter:
         if after.case.edges != before.case.edges or after.strata != before.strata:
             self._publish(after.case, arena, now)
 
-    def weigh(self, batch: Batch, arena: Arena, now: float) -> None:
-        """Take in a batch of a release."""
+    def weigh(self, batch: Batch, arena: Arena, now: float) -> Answers:
+        """Take in a batch of a release, and return what it says."""
         assert self.case is not None
-        self.case = case = weigh(self.case, batch)
+        said = answers_of(self.case, batch)
+        self.case = case = weigh(self.case, batch, said)
         if self.test is not None and batch.self_test is not None:
             self.test = weigh(self.test, batch.self_test)
-        self._units += batch.candidate.units
-        self._seen_s = (
-            now if batch.candidate.cells else self._seen_s[0],
-            now if batch.baseline.cells else self._seen_s[1],
-        )
+        arms = {"candidate": bool(batch.candidate.cells), "baseline": bool(batch.baseline.cells)}
+        self.seen.see(now, batch.candidate.units, **arms)
         marks = (mark for mark in SETTLED_S if mark > self.learning.seconds)
         if any(case.age_s - batch.seconds < mark <= case.age_s for mark in marks):
             self._lay_edges(case, arena, now)
+        return said
 
     def _lay_edges(self, case: Case, arena: Arena, now: float) -> None:
         """Lay the edges where the baseline, of which too little was known before the release, has turned out to be."""
@@ -281,7 +257,7 @@ class Matter:
             "unlike": self.unlike,
             "case": self.case.to_dict() if self.case else None,
             "test": self.test.to_dict() if self.test else None,
-            "units": self._units,
+            "units": self.seen.units,
         }
 
     def resume(self, data: Mapping[str, Any], trying: Trying | None) -> None:
@@ -301,7 +277,7 @@ class Matter:
         terms = self._terms()
         self.case = replace(Case.from_dict(data["case"], terms), newcomers=(0, 0))
         self.test = Case.from_dict(data["test"], pseudo_terms(terms))
-        self._units = data["units"]
+        self.seen = Seen(int(data["units"]))
 
     def __repr__(self) -> str:
         return f"<Matter {self.trial.name}, {self._trying.mode.name}>"

@@ -20,6 +20,7 @@ from canary_sdk.core.rollout.setting import Setting
 from canary_sdk.core.rollout.state import By, Rollout, Status, transition
 from canary_sdk.errors import Refused, StaleWrite, StoreError, UnknownFlag
 from canary_sdk.runtime.controller import trip_of
+from canary_sdk.runtime.status import Hosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -74,6 +75,13 @@ class Rollouts:
     def status(self, flag_key: str) -> Rollout:
         """Return where a flag's rollout stands in the store; IDLE where it was never started."""
         return _found(self._repository.load(), flag_key)[1]
+
+    def hosts(self, flag_key: str) -> Hosts:
+        """Return the hosts that put up what they count of a flag's rollout, and those that have not done so lately.
+
+        Nobody does where a host is alone.
+        """
+        return Hosts.of(self._repository.notices(flag_key))
 
     def plans(self) -> Mapping[str, Plan]:
         """Return the plan of every flag that has one."""

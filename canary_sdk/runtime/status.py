@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from canary_sdk.core.breaker import Breaker
     from canary_sdk.core.config.channels import Channel
@@ -14,7 +14,30 @@ if TYPE_CHECKING:
     from canary_sdk.core.judge.tally import Tally
     from canary_sdk.core.judge.verdict import Verdict
     from canary_sdk.core.rollout.state import Rollout
-    from canary_sdk.runtime.hearing import Heard
+    from canary_sdk.ports import Notice
+    from canary_sdk.runtime.opinion import Heard
+
+
+FRESH_S: Final = 10.0
+"""A host that has told nothing for so long is stale: five times what it takes, and more than a store that hesitates."""
+
+
+class Hosts(NamedTuple):
+    """The hosts whose traffic was judged together, and those that have told nothing lately: by name, in order."""
+
+    heard: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, notices: Iterable[Notice]) -> Hosts:
+        """Return the hosts that have put up these."""
+        known = {notice.author: notice.age_s > FRESH_S for notice in notices}
+        heard, stale = (tuple(sorted(name for name, old in known.items() if old is wanted)) for wanted in (False, True))
+        return cls(heard, stale)
+
+
+ALONE: Final = Hosts()
+"""Nobody but this host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +82,5 @@ class Status:
     """Whether this process judges for its host."""
     channels: tuple[Channel, ...] = ()
     """Where people are told of what happens."""
+    hosts: Mapping[str, Hosts] = field(default_factory=dict)
+    """Whose traffic is judged together, by flag, on the host that moves the rollout; none where it is alone."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -109,6 +111,19 @@ def test_who_looks_moves_nothing(url: str) -> None:
     said("rollout", "start", FLAG)
     said("rollout", "status")
     assert (stored()["status"], stored()["controller"], stored()["seq"]) == ("SCHEDULED", "", 1)
+
+
+def test_whose_traffic_is_judged(application: Host, tmp_path: Path) -> None:
+    """Of several hosts those are named that are heard, and each that is stale; of one alone nothing is said."""
+    assert "together" not in said("rollout", "status", FLAG)
+    for name in ("web-1/a", "web-2/b", "web-3/c"):
+        application.canary._repository.put_up(FLAG, name, "{}")
+    with closing(sqlite3.connect(tmp_path / "canary.db")) as sql, sql:
+        sql.execute("UPDATE notice SET at = at - 11 WHERE author = 'web-2/b'")
+    shown = said("rollout", "status", FLAG)
+    assert "judged together: web-1/a, web-3/c" in shown
+    assert "STALE: web-2/b has told nothing lately" in shown
+    assert stored()["hosts"] == {"heard": ["web-1/a", "web-3/c"], "stale": ["web-2/b"]}
 
 
 def test_dismissed_the_flag_is_its_own_again(application: Host) -> None:

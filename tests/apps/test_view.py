@@ -22,7 +22,7 @@ from canary_sdk.core.rollout.grounds import Standing
 from canary_sdk.rehearsal.engine import Progress, names_of
 from canary_sdk.rehearsal.fault import parse_fault
 from canary_sdk.rehearsal.result import Kind, Moment, Plan, Times
-from canary_sdk.runtime.hearing import Heard
+from canary_sdk.runtime.opinion import Heard
 from canary_sdk.runtime.status import FlagStatus
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from canary_sdk import Canary
     from canary_sdk.core.events import Event
-    from canary_sdk.runtime.hearing import Heard
+    from canary_sdk.runtime.opinion import Heard
     from canary_sdk.testing import ManualClock
 
 SLOS = ["p95 < 500ms", "errors < 5%"]

@@ -55,7 +55,7 @@ class Decision:
     in nats. `candidate` and `baseline` are the arms' counts since `seconds` ago, when the evidence began to rise, of
     `things`, and `counted` says which of them. `then` is what the evidence speaks for; `why` takes the place of all
     this where it is not about two arms. `is_soft` says that it is about a soft SLO, `assumes` what the comparison had
-    to take for granted.
+    to take for granted, `hosts` how many were heard.
     """
 
     action: Action
@@ -73,12 +73,14 @@ class Decision:
     classic: str = ""
     is_soft: bool = False
     assumes: str = ""
+    hosts: int = 1
 
     @property
     def sentence(self) -> str:
         """The decision in one sentence, with its numbers."""
         classic = f"the classic rule says {self.classic}" if self.classic else ""
-        return "; ".join(filter(None, (self.why or self._comparison, self.assumes, classic)))
+        together = f"added up over {self.hosts} hosts" if self.hosts > 1 else ""
+        return "; ".join(filter(None, (self.why or self._comparison, together, self.assumes, classic)))
 
     @property
     def _comparison(self) -> str:

@@ -29,6 +29,7 @@ from canary_sdk.core.judge.evalues import NONE, Pair, log_floor
 from canary_sdk.core.judge.slo import Metric
 from canary_sdk.core.judge.streams import (
     SIZES,
+    Answer,
     Edges,
     Grant,
     Past,
@@ -41,11 +42,10 @@ from canary_sdk.core.judge.streams import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from canary_sdk.core.judge.batch import Batch
     from canary_sdk.core.judge.slo import Slo
-    from canary_sdk.core.judge.streams import Answer
 
 _RENEW_S: Final = 60.0
 """How often the questions are sharpened by what was learnt since."""
@@ -313,48 +313,110 @@ def asked_anew(case: Case) -> Case:
 # --- weighing ---
 
 
-def weigh(case: Case, batch: Batch) -> Case:
-    """Take a batch of the running stage: bet on it by what was known before it, and only then learn from it."""
-    age_s = case.age_s + batch.seconds
+class Answers(NamedTuple):
+    """What was said by one batch, or by several of the same moment: of hosts that were asked each by itself.
+
+    The answers to the questions, by `streams`; how many `units` of candidate and baseline answered them; how many
+    `requests` the whole service has served. All of it adds up.
+    """
+
+    streams: Mapping[str, Answer]
+    units: tuple[int, int] = (0, 0)
+    requests: int = 0
+
+    @property
+    def has_candidate(self) -> bool:
+        """Whether there was anybody to compare with the baseline."""
+        return any(answer.candidate.total for answer in self.streams.values())
+
+    def to_sums(self, kind: str) -> dict[str, dict[str, float]]:
+        """Return it as numbers by group and name, so that it can be added up by who knows nothing of it.
+
+        `kind` is what was asked about, as `Slo.counts` calls it.
+        """
+        groups: dict[str, dict[str, float]] = {
+            f"said of {kind}": {"candidate": self.units[0], "baseline": self.units[1], "requests": self.requests}
+        }
+        for name, (steps, mine, other) in self.streams.items():
+            counts = {"bad": mine.bad, "total": mine.total, "others_bad": other.bad, "others": other.total}
+            groups[f"said {name}"] = {**{f"{size}": step for size, step in enumerate(steps)}, **counts}
+        return groups
+
+    @classmethod
+    def from_sums(cls, groups: Mapping[str, Mapping[str, float]], kind: str, names: Iterable[str]) -> Answers:
+        """Read what was said of a kind, in these streams, from sums; what is not there is nothing."""
+        answers = {}
+        for name in names:
+            found = groups.get(f"said {name}", {})
+            steps = [found.get(f"{size}", 0.0) for size in range(SIZES)]
+            bad, total, others_bad, others = (int(found.get(each, 0)) for each in _COUNTS)
+            answers[name] = Answer(steps, Pair(bad, total), Pair(others_bad, others))
+        said = groups.get(f"said of {kind}", {})
+        units = int(said.get("candidate", 0)), int(said.get("baseline", 0))
+        return cls(answers, units, int(said.get("requests", 0)))
+
+
+_COUNTS: Final = ("bad", "total", "others_bad", "others")
+
+
+def answers_of(case: Case, batch: Batch) -> Answers:
+    """Put the questions of the stage to a batch."""
+    answers = {name: question.answered(batch) for name, question in case.asked.items()}
+    return Answers(answers, (batch.candidate.units, batch.baseline.units), batch.requests)
+
+
+def weigh(case: Case, batch: Batch, said: Answers | None = None) -> Case:
+    """Take a batch of the running stage: bet on it by what was known before it, and only then learn from it.
+
+    `said` is what the batch says, if it was asked before.
+    """
+    heard = hear(case, said or answers_of(case, batch), batch.seconds)
+    if case.age_s < case.terms.skip_s:
+        return heard
+    mine, others = map(sum, zip(case.newcomers, batch.newcomers, strict=True))
+    past = _learnt(case, batch) if case.now.compares else case.past
+    weighed = replace(heard, newcomers=(mine, others), past=past)
+    return asked_anew(weighed) if weighed.age_s - case.asked_at_s >= _RENEW_S else weighed
+
+
+def hear(case: Case, said: Answers, seconds: float) -> Case:
+    """Weigh what was said of the last `seconds`; who has said it asked by what was known before. Nothing is learnt."""
+    age_s = case.age_s + seconds
     if case.age_s < case.terms.skip_s:
         return replace(case, age_s=age_s)
-    judged_s = case.judged_s + batch.seconds
+    judged_s = case.judged_s + seconds
     weight = case.terms.schedule.weight(case.stage, case.judged_s, judged_s)
-    answers = {name: question.answered(batch) for name, question in case.asked.items()}
-    weighed = replace(
+    return replace(
         case,
         age_s=age_s,
         judged_s=judged_s,
-        relative=_compared(case, batch, weight, answers) if case.now.compares else case.relative,
-        absolute=_held_to_limits(case, batch, weight, answers),
-        floor=_held_to_floor(case, batch, weight),
-        newcomers=(case.newcomers[0] + batch.newcomers[0], case.newcomers[1] + batch.newcomers[1]),
-        past=_learnt(case, batch) if case.now.compares else case.past,
+        relative=_compared(case, said, weight, seconds) if case.now.compares else case.relative,
+        absolute=_held_to_limits(case, said, weight, seconds),
+        floor=_held_to_floor(case, said.requests, weight, seconds),
     )
-    return asked_anew(weighed) if age_s - case.asked_at_s >= _RENEW_S else weighed
 
 
-def _compared(case: Case, batch: Batch, weight: float, answers: Mapping[str, Answer]) -> dict[str, Stream]:
-    """Put the questions of this stage; a stream that it does not ask for stays as it is."""
+def _compared(case: Case, said: Answers, weight: float, seconds: float) -> dict[str, Stream]:
+    """Take the answers of this stage; a stream that it does not ask for stays as it is."""
     streams = dict(case.relative)
-    if not batch.candidate.cells:
+    if not said.has_candidate:
         return streams
-    rate = exchange(batch.candidate.units, batch.baseline.units) / batch.seconds
-    for name, (steps, mine, other) in answers.items():
+    rate = exchange(*said.units) / seconds
+    for name, (steps, mine, other) in said.streams.items():
         eta = temper(case.terms.noise.get(name, 0.0), rate)
         grown = streams[name].evidence.grown(weight, steps, eta=eta, cap=case.terms.cap)
-        streams[name] = streams[name].grown(grown, mine, other, batch.seconds)
+        streams[name] = streams[name].grown(grown, mine, other, seconds)
     return streams
 
 
-def _held_to_limits(case: Case, batch: Batch, weight: float, answers: Mapping[str, Answer]) -> dict[str, Stream]:
+def _held_to_limits(case: Case, said: Answers, weight: float, seconds: float) -> dict[str, Stream]:
     """Hold the candidate to its limits, tolerance included."""
     streams = dict(case.absolute)
     for slo in case.now.promises:
-        _, mine, other = answers[slo.name]
+        _, mine, other = said.streams[slo.name]
         steps = absolute_steps(mine, allowed(case, slo))
         grown = streams[slo.name].evidence.grown(weight, steps, cap=case.terms.cap)
-        streams[slo.name] = streams[slo.name].grown(grown, mine, other, batch.seconds)
+        streams[slo.name] = streams[slo.name].grown(grown, mine, other, seconds)
     return streams
 
 
@@ -370,11 +432,50 @@ def allowed(case: Case, slo: Slo) -> float:
     return max(promise, case.past.share_failed if slo.quantile is None else case.past.share_over(case.edges, slo.limit))
 
 
-def _held_to_floor(case: Case, batch: Batch, weight: float) -> Stream:
+def _held_to_floor(case: Case, requests: int, weight: float, seconds: float) -> Stream:
     slo = case.now.floor
     if slo is None:
         return case.floor
     limit = slo.limit * (1 - case.terms.tolerance)
-    steps = log_floor(batch.requests, batch.seconds, limit, _FACTORS)
+    steps = log_floor(requests, seconds, limit, _FACTORS)
     grown = case.floor.evidence.grown(weight, steps, cap=case.terms.cap)
-    return case.floor.grown(grown, Pair(0, batch.requests), NONE, batch.seconds)
+    return case.floor.grown(grown, Pair(0, requests), NONE, seconds)
+
+
+# --- for several judges of one rollout ---
+
+
+def joined(one: Case, heard: Case | None, noise: Mapping[str, float]) -> Case:
+    """Return the case of several judges: what `one` of them goes by now, and what was `heard` of all of them so far.
+
+    `noise` is what the others know of noise, by stream; the most that anybody knows counts.
+    """
+    own = one.terms.noise
+    terms = replace(one.terms, noise={name: max(own.get(name, 0), noise.get(name, 0)) for name in {*own, *noise}})
+    since = heard if heard is not None and heard.stage == one.stage else None
+    return replace(
+        one,
+        terms=terms,
+        age_s=since.age_s if since else 0.0,
+        judged_s=since.judged_s if since else 0.0,
+        relative=heard.relative if heard else {name: Stream() for name in one.relative},
+        absolute=heard.absolute if heard else {name: Stream() for name in one.absolute},
+        floor=heard.floor if heard else _UNHEARD,
+    )
+
+
+def evidence_of(case: Case) -> dict[str, object]:
+    """Return what was heard in a case, as JSON types, for who goes on with it."""
+    data = case.to_dict()
+    return {name: data[name] for name in _EVIDENCE}
+
+
+def with_evidence(case: Case, data: Mapping[str, Any]) -> Case:
+    """Go on with what was heard elsewhere in the same stage. Raises: KeyError, TypeError, ValueError."""
+    heard = Case.from_dict({**case.to_dict(), **{name: data[name] for name in _EVIDENCE}}, case.terms)
+    if (heard.relative.keys(), heard.absolute.keys()) != (case.relative.keys(), case.absolute.keys()):
+        raise ValueError(f"evidence of {sorted(heard.relative)}, expected {sorted(case.relative)}")
+    return heard
+
+
+_EVIDENCE: Final = ("age_s", "judged_s", "relative", "absolute", "floor")

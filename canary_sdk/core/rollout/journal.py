@@ -43,7 +43,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval(Record):
-    """What was counted in one interval of a stage; `total` is the whole traffic, where the arms are not all of it."""
+    """What was counted in one interval of a stage; `total` is the whole traffic, where the arms are not all of it.
+
+    `hosts` is how many were counted together, `stale` how many others had told nothing lately.
+    """
 
     tag: ClassVar[str] = "i"
 
@@ -52,6 +55,8 @@ class Interval(Record):
     candidate: Tally = EMPTY
     baseline: Tally | None = None
     total: Tally | None = None
+    hosts: int = 1
+    stale: int = 0
 
 
 class Weighed(NamedTuple):

@@ -15,7 +15,23 @@ from hypothesis import strategies as st
 
 from canary_sdk.core.judge.batch import Batch, Side
 from canary_sdk.core.judge.decision import Action, Decision, decide
-from canary_sdk.core.judge.sequential import Case, Stage, Terms, learn, open_case, pseudo_terms, start, weigh
+from canary_sdk.core.judge.report import plus
+from canary_sdk.core.judge.sequential import (
+    Answers,
+    Case,
+    Stage,
+    Terms,
+    answers_of,
+    evidence_of,
+    hear,
+    joined,
+    learn,
+    open_case,
+    pseudo_terms,
+    start,
+    weigh,
+    with_evidence,
+)
 from canary_sdk.core.judge.slo import parse_slo
 from canary_sdk.core.judge.streams import Grant
 from canary_sdk.core.judge.verdict import Verdict
@@ -23,6 +39,7 @@ from canary_sdk.core.judge.verdict import Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from canary_sdk.core.judge.report import Sums
     from canary_sdk.core.judge.streams import Edges
 
 SLOS: Final = ("p95 < 500ms", "p99 < 1s", "errors < 1%", "throughput > 50/s")
@@ -474,3 +491,66 @@ def test_it_always_has_a_number(batches: list[tuple[int, ...]], seconds: float) 
         found = decide(case)
         assert math.isfinite(found.log_e)
         assert all(math.isfinite(stream.log_e) for stream in (*case.relative.values(), *case.absolute.values()))
+
+
+# --- of several judges ---
+
+
+def heard_from(shops: list[Shop], seconds: int, joint: Case, candidate: tuple[float, float]) -> tuple[Case, list[Case]]:
+    """Let each shop be judged by itself, and hear what all of them say of each second; return that, and the shops'."""
+    cases = [opened(shop) for shop in shops]
+    for _ in range(seconds):
+        sums: Sums = {}
+        for number, shop in enumerate(shops):
+            batch = shop.batch(cases[number], candidate)
+            said = answers_of(cases[number], batch)
+            sums = plus(sums, said.to_sums("unit"))
+            cases[number] = weigh(cases[number], batch, said)
+        joint = hear(joined(cases[0], joint, {}), Answers.from_sums(sums, "unit", cases[0].asked), 1.0)
+    return joint, cases
+
+
+def test_one_judge_heard_alone_says_what_it_said() -> None:
+    """By way of sums that are told, the evidence is that of the judge itself, in every stream."""
+    shop = Shop()
+    joint, (case,) = heard_from([shop], 30, joined(opened(Shop()), None, {}), (1.05, 0.004))
+    assert joint.relative == case.relative
+    assert joint.absolute == case.absolute
+    assert (joint.age_s, joint.judged_s, joint.floor) == (case.age_s, case.judged_s, case.floor)
+
+
+def test_several_judges_are_surer_together() -> None:
+    """Four hosts, each with its own edges and its own little traffic, know together what none of them knows."""
+    shops = [Shop(seed=seed) for seed in range(4)]
+    joint, cases = heard_from(shops, 8, joined(opened(Shop()), None, {}), (1.18, 0.002))
+    needed = decide(joint).needed
+    assert max(decide(case).log_e for case in cases) < needed / 2
+    assert decide(joint).log_e > needed
+
+
+def test_noise_is_tempered_at_the_rate_of_all() -> None:
+    """What is private to an arm does not average out over hosts: the more there are, the less their evidence counts."""
+    shops = [Shop(seed=seed) for seed in range(4)]
+    case = opened(Shop())
+    batches = [shop.batch(case, (50.0, 1.0)) for shop in shops]
+    said = [answers_of(case, batch) for batch in batches]
+    sums: Sums = {}
+    for each in said:
+        sums = plus(sums, each.to_sums("unit"))
+    noise = dict.fromkeys(case.terms.names, 1e4)
+    noisy = joined(case, None, noise)
+    assert noisy.terms.noise == noise
+    one = decide(hear(noisy, said[0], 1.0)).log_e
+    together = decide(hear(noisy, Answers.from_sums(sums, "unit", case.asked), 1.0)).log_e
+    assert together == pytest.approx(one, abs=0.01)
+
+
+def test_another_judge_goes_on_with_what_was_heard() -> None:
+    """Evidence is handed on within a stage; a new stage keeps it, and counts its time anew."""
+    joint, (case,) = heard_from([Shop()], 10, joined(opened(Shop()), None, {}), (1.1, 0.002))
+    taken = with_evidence(joined(case, None, {}), json.loads(json.dumps(evidence_of(joint))))
+    assert (taken.relative, taken.absolute, taken.judged_s) == (joint.relative, joint.absolute, joint.judged_s)
+    after = joined(start(case, 1), taken, {})
+    assert (after.relative, after.stage, after.judged_s, after.age_s) == (joint.relative, 1, 0.0, 0.0)
+    with pytest.raises(ValueError, match="evidence of"):
+        with_evidence(joined(case, None, {}), {**evidence_of(joint), "relative": {}})

@@ -94,7 +94,7 @@ def test_every_kind_has_its_own_tag() -> None:
     """No two kinds can be taken for each other, and the fields have the places that were published."""
     places = {kind.tag: [each.name for each in fields(kind)] for kind in {type(record) for record in EVERY_KIND}}
     assert {tag: names[2:] for tag, names in places.items() if names[:2] == ["flag_key", "at"]} == {
-        "i": ["attempt", "stage", "candidate", "baseline", "total"],
+        "i": ["attempt", "stage", "candidate", "baseline", "total", "hosts", "stale"],
         "j": ["attempt", "stage", "verdict", "breaches", "weighed"],
         "r": ["seq", "action", "stage", "baked_s", "reason"],
         "t": ["seq", "attempt", "before", "after", "stage", "percent", "who", "reason", "baseline"],
