@@ -17,6 +17,8 @@ autodoc_member_order = "bysource"
 myst_heading_anchors = 3
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_title = "canary-rollout"
 html_copy_source = False
 html_show_sphinx = False
