@@ -151,7 +151,7 @@ def test_an_order_changes_what_it_is_about_and_no_more() -> None:
         seq=running.seq + 1,
         attempt=running.attempt + 1,
         status=Status.SCHEDULED,
-        reason="waiting for its time",
+        reason="waiting for an application that serves it",
         stages=FREE.last,
         plan=FREE.fingerprint,
         start_at=orders.AT_ONCE,
@@ -171,7 +171,7 @@ def test_a_refusal_says_what_would_be_possible() -> None:
         partial(orders.approve, PLAN, running, "cto", BO, 3): "stage 3 does not wait for 'cto'; "
         "it needs sre-lead and owner",
         partial(orders.approve, PLAN, replace(running, stage=2), "sre-lead", BO, 2): "stage 2 does not wait for "
-        "'sre-lead'; it needs no approval",
+        "'sre-lead'; it needs no approval; stage 3 waits for that",
         partial(orders.approve, FREE, running, "cto", BO): "the plan has been changed since; "
         "resume with the new one first",
     }.items():
