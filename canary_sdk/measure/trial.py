@@ -174,6 +174,11 @@ class Trial:
         """The number of the batch that is being counted; 0 if nobody has judged in this arena."""
         return int(self._head[BATCH])
 
+    @property
+    def terms(self) -> tuple[int, int]:
+        """What is published: its version, and since when units count, monotonic nanoseconds."""
+        return int(self._head[VERSION]), int(self._head[BEGAN_NS])
+
     def next_batch(self) -> None:
         """Let a batch begin, in which nobody was seen yet. Read afterwards: what is still counted belongs to it."""
         self._head[BATCH] += 1

@@ -21,7 +21,7 @@ from canary_sdk.core.judge.decision import decide
 from canary_sdk.core.judge.report import plus
 from canary_sdk.core.rollout.release import BY_HAND_S, Release
 from canary_sdk.measure.trial import Mode
-from canary_sdk.runtime.matter import Matter, Trying
+from canary_sdk.runtime.matter import BATCH_S, Matter, Trying
 from canary_sdk.runtime.opinion import Opinion
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from canary_sdk.measure.arena import Arena
     from canary_sdk.runtime.opinion import Heard, Part
 
-BATCH_S: Final = 1.0
-"""About how long a batch is."""
 QUIET_S: Final = 3600.0
 """What another tool releases is over when nobody was given the candidate for so long."""
 _NEVER: Final = float("-inf")
@@ -136,7 +134,9 @@ class Hearing(Opinion):
         before = self._trying
         if before is None or (wanted.release, wanted.mode) != (before.release, before.mode):
             self._change(wanted, arena, now)
-            self._requests(occasion)
+            if all(each.published_s == now for each in self.matters):
+                self._requests(occasion)
+            self._due_s = min(each.due_s for each in self.matters)
             return None
         if wanted.mode is Mode.IDLE:
             return None
@@ -243,6 +243,7 @@ class Hearing(Opinion):
             "identity": self._identity(release),
             "percent": release.percent,
             "number": self._number,
+            "served": self._served,
             "matters": {each.kind: each.to_dict() for each in self.matters},
         }
 
@@ -254,6 +255,7 @@ class Hearing(Opinion):
         release = self.release.given_elsewhere() if data["percent"] is None else self.release
         is_same = data["identity"] == self._identity(release)
         self._number = data["number"] if is_same else 0
+        self._served = data["served"]
         trying = Trying(release, Mode.JUDGING, max(self._number, 1)) if is_same else None
         for matter in self.matters:
             if matter.kind in data["matters"]:

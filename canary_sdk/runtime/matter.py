@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from canary_sdk.measure.arena import Arena
     from canary_sdk.measure.trial import Trial
 
+BATCH_S: Final = 1.0
+"""About how long a batch is."""
 LEAD_S: Final = 1.5
 """How long after new terms units begin to count where other processes have to hear of them: longer than a poll."""
 MOST_PSEUDO: Final = 0.5
@@ -66,6 +68,18 @@ class _Reading:
     edges: tuple[tuple[float, ...], ...] = ()
     at_s: float = 0.0
     from_s: float = 0.0
+    published_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What whoever judged before has left: what was read last, of which arena, by which terms, and of what."""
+
+    words: tuple[int, ...]
+    at_s: float
+    arena: str
+    terms: tuple[int, int]
+    mode: Mode
 
 
 class Matter:
@@ -88,6 +102,18 @@ class Matter:
         self._began_s = 0.0
         self.seen = Seen()
         self._last = _Reading()
+        self._arena = ""
+        self._left: _Left | None = None
+
+    @property
+    def due_s(self) -> float:
+        """When it is to be read next what was counted."""
+        return self._last.from_s if self._last.words is None else self._last.at_s + BATCH_S
+
+    @property
+    def published_s(self) -> float:
+        """When it was published last by what is counted; what others left may go on from before."""
+        return self._last.published_s
 
     # --- what is on trial --------------------------------------------------------------------------------------------
 
@@ -103,7 +129,8 @@ class Matter:
             self.learning = begin(terms, known.strata, known.noise, known.bound)
         if trying.release.running is None:
             self.close()
-            self._publish(self.learning.case, arena, now, is_new_stage=before.mode is not trying.mode)
+            if not self._goes_on(self.learning.case, arena):
+                self._publish(self.learning.case, arena, now, is_new_stage=before.mode is not trying.mode)
 
     def close(self) -> None:
         """Forget the evidence: whatever is released next is another release."""
@@ -120,16 +147,32 @@ class Matter:
         assert self.test is not None
         terms, release = self._terms(), trying.release
         stage = (release.running or 0) if release.is_planned else 0
-        self.case = start(replace(self.case, terms=terms), stage)
-        tested = start(replace(self.test, terms=pseudo_terms(terms)), stage)
+        self.case = start(self.case, stage, terms)
+        tested = start(self.test, stage, pseudo_terms(terms))
         self.test = asked_anew(replace(tested, edges=self.case.edges, past=self.case.past))
         self.seen = Seen()
         self._publish(self.case, arena, now, is_new_stage=True)
 
     def go_on(self, arena: Arena, now: float) -> None:
-        """Have the units of a stage that was begun by another counted for this one."""
+        """Go on with a stage that was begun by another."""
         assert self.case is not None
-        self._publish(self.case, arena, now, is_new_stage=True)
+        if not self._goes_on(self.case, arena):
+            self.case = replace(self.case, newcomers=(0, 0))
+            self._publish(self.case, arena, now, is_new_stage=True)
+
+    def _goes_on(self, case: Case, arena: Arena) -> bool:
+        """Go on from the last reading of whoever judged before, if everything has been counted by the same terms since.
+
+        Nothing is lost then, however short the life of a process is.
+        """
+        left, self._left = self._left, None
+        self._arena = arena.identity
+        is_same = left is not None and (left.arena, left.terms) == (arena.identity, self.trial.terms) and left.arena
+        if left is None or not is_same or left.mode is not self._trying.mode:
+            return False
+        self._began_s = left.terms[1] / 1e9
+        self._last = _Reading(left.words, case.edges, left.at_s, left.at_s)
+        return True
 
     def _terms(self) -> Terms:
         """Return by what is judged: with what was learnt, where anything was."""
@@ -173,8 +216,9 @@ class Matter:
             pseudo=min(share / 100, MOST_PSEUDO) if judges and case.now.compares else 0.0,
         )
         self.trial.publish(published, is_new_stage=is_new_stage)
+        self._arena = arena.identity
         words = None if lead_s else arena.read_trial(self.trial)
-        self._last = _Reading(words, case.edges, now, now + lead_s)
+        self._last = _Reading(words, case.edges, now, now + lead_s, now)
 
     # --- batches -----------------------------------------------------------------------------------------------------
 
@@ -258,7 +302,16 @@ class Matter:
             "case": self.case.to_dict() if self.case else None,
             "test": self.test.to_dict() if self.test else None,
             "units": self.seen.units,
+            "left": self._leaves(),
         }
+
+    def _leaves(self) -> dict[str, object] | None:
+        """Return from where another can go on, once there is a reading; else it begins anew where it is."""
+        last = self._last
+        if last.words is None:
+            return None
+        mode = self._trying.mode
+        return {"words": last.words, "at_s": last.at_s, "arena": self._arena, "terms": self.trial.terms, "mode": mode}
 
     def resume(self, data: Mapping[str, Any], trying: Trying | None) -> None:
         """Go on from what was stored of `trying`, or of another release: then only the users are the same.
@@ -271,11 +324,14 @@ class Matter:
             self.learning = begin(terms, strata_of(learning["strata"]), learning["noise"], learning["bound"])
             return
         self.learning, self._bands = Learning.from_dict(learning, terms), tuple(data["bands"])
+        if (left := data["left"]) is not None:
+            terms_then = (int(left["terms"][0]), int(left["terms"][1]))
+            self._left = _Left(tuple(left["words"]), left["at_s"], left["arena"], terms_then, Mode(left["mode"]))
         if data["case"] is None or trying.release.running is None:
             return
         self._trying = trying
         terms = self._terms()
-        self.case = replace(Case.from_dict(data["case"], terms), newcomers=(0, 0))
+        self.case = Case.from_dict(data["case"], terms)
         self.test = Case.from_dict(data["test"], pseudo_terms(terms))
         self.seen = Seen(int(data["units"]))
 

@@ -152,7 +152,7 @@ def test_without_data_nothing_is_known(shop: Shop, clock: ManualClock) -> None:
 def test_an_incident_of_both_arms_is_told_and_blames_nobody(shop: Shop) -> None:
     """The release is to be held, once; and it is told once that the hold is over."""
     shop.serve(60)
-    shop.serve(900, candidate=0.9, baseline=0.9)
+    shop.serve(60, candidate=0.9, baseline=0.9)
     assert shop.heard.standing is Standing.SHARED
     assert shop.told(HoldAdvised, HoldLifted, FlagTripped) == [HoldAdvised]
     shop.serve(300)
@@ -603,3 +603,25 @@ def test_who_still_finishes_after_a_release_is_no_other_tools(shop: Shop) -> Non
     unit.finish(shop.clock.monotonic())
     shop.serve(5)
     assert not shop.is_judged
+
+
+@pytest.mark.parametrize("life_s", [0.3, 0.7, 2.0])
+def test_no_life_is_too_short_to_judge(url: str, clock: ManualClock, life_s: float) -> None:
+    """Where workers come and go within less than a second, each goes on from where the one before has left off."""
+    with connect(url, clock=clock, background=False) as canary:
+        shop = Shop(canary, clock)
+        shop.serve(3)
+    assert live(shop, url, life_s, 12.0) == (False, 12)
+    tripped, seconds = live(shop, url, life_s, 12.0, candidate=0.9)
+    assert tripped
+    assert seconds <= 6
+
+
+def live(shop: Shop, url: str, life_s: float, seconds: float, candidate: float = 0.1) -> tuple[bool, float]:
+    """Serve from one short life after another; return whether the flag went off, and after how long."""
+    for life in range(round(seconds / life_s)):
+        with connect(url, clock=shop.clock, background=False) as shop.canary:
+            shop.serve(life_s, candidate)
+            if shop.is_off:
+                return True, (life + 1) * life_s
+    return False, seconds

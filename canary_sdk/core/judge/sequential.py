@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from canary_sdk.core.judge.calibration import exchange, temper
 from canary_sdk.core.judge.cells import first_edges, scaled
 from canary_sdk.core.judge.eprocess import NOTHING, Evidence, Schedule
-from canary_sdk.core.judge.evalues import NONE, Pair, log_floor
+from canary_sdk.core.judge.evalues import LEAST, NONE, Pair, log_floor
 from canary_sdk.core.judge.slo import Metric
 from canary_sdk.core.judge.streams import (
     SIZES,
@@ -201,8 +201,9 @@ _UNHEARD: Final = Stream()
 class Case:
     """Everything that is known of one rollout. A value: `weigh` returns the next one.
 
-    `age_s` is the time since the promotion to `stage`, `judged_s` how much of it was judged. `asked` are the questions
-    of this stage, made at `asked_at_s` from the past; they are made anew when a case is read back.
+    `age_s` is the time since the promotion to `stage`, `judged_s` how much of it was judged. `shared` is what share of
+    the baseline was bad, by stream, when the last of it left in an incident of both arms. `asked` are the questions of
+    this stage, made at `asked_at_s` from the past; they are made anew when a case is read back.
     """
 
     terms: Terms
@@ -215,6 +216,7 @@ class Case:
     absolute: Mapping[str, Stream] = field(default_factory=dict)
     floor: Stream = _UNHEARD
     newcomers: tuple[int, int] = (0, 0)
+    shared: Mapping[str, float] = field(default_factory=dict)
     asked: Mapping[str, Question] = field(default_factory=dict, repr=False, compare=False)
     asked_at_s: float = field(default=0.0, repr=False, compare=False)
 
@@ -248,6 +250,7 @@ class Case:
             "absolute": {name: stream.to_dict() for name, stream in self.absolute.items()},
             "floor": self.floor.to_dict(),
             "newcomers": self.newcomers,
+            "shared": dict(self.shared),
         }
 
     @classmethod
@@ -264,6 +267,7 @@ class Case:
             absolute={name: Stream.from_dict(each) for name, each in data["absolute"].items()},
             floor=Stream.from_dict(data["floor"]),
             newcomers=tuple(data["newcomers"]),
+            shared=data["shared"],
         )
         return asked_anew(case)
 
@@ -293,15 +297,42 @@ def _learnt(case: Case, batch: Batch) -> Past:
     return case.past.grown(batch.baseline, kept) if batch.baseline.cells else case.past
 
 
-def start(case: Case, stage: int) -> Case:
+def start(case: Case, stage: int, terms: Terms | None = None) -> Case:
     """Begin a stage: lay the edges anew at the baseline's quantiles, keep the evidence, forget who was seen.
 
-    From here on, units must be counted by the new `edges` and `candidate_edges`.
+    From here on, units must be counted by the new `edges` and `candidate_edges`. `terms` are new ones, if there are.
     """
-    past, edges = case.past.recut(case.edges, case.terms.limits_s)
-    return asked_anew(
-        replace(case, past=past, edges=edges, stage=stage, age_s=0.0, judged_s=0.0, newcomers=(0, 0), asked_at_s=0.0)
+    terms = terms or case.terms
+    past, edges = case.past.recut(case.edges, terms.limits_s)
+    begun = replace(
+        case,
+        terms=terms,
+        past=past,
+        edges=edges,
+        stage=stage,
+        age_s=0.0,
+        judged_s=0.0,
+        newcomers=(0, 0),
+        asked_at_s=0.0,
     )
+    return asked_anew(begun if begun.now.compares or not case.now.compares else _left_alone(begun))
+
+
+def _left_alone(case: Case) -> Case:
+    """Hold the candidate to its limits anew, now that nobody is left to compare with.
+
+    What was found of them before could only hold: it was as much about the baseline. How that did in an incident that
+    is not over is kept, so that the candidate is not blamed for it as soon as the others have gone.
+    """
+    rising = {name: each.baseline for name, each in case.absolute.items() if each.log_e > _UNDECIDED}
+    shared = {name: _share(bad, total) for name, (bad, total) in rising.items() if total}
+    return replace(case, shared=shared, absolute={name: Stream() for name in case.absolute})
+
+
+def _share(bad: int, total: int) -> float:
+    """Return the share of bad, as far above what was seen as chance may have it."""
+    share = (bad + 0.5) / (total + 1)
+    return min(share + 2 * math.sqrt(share * (1 - share) / (total + 1)), 1 - LEAST)
 
 
 def asked_anew(case: Case) -> Case:
@@ -427,9 +458,13 @@ def allowed(case: Case, slo: Slo) -> float:
     limit alone would take back what is no worse than before.
     """
     promise = slo.limit * (1 + case.terms.tolerance) if slo.quantile is None else promised(slo)
-    if case.now.compares or not case.past.units:
+    if case.now.compares:
         return promise
-    return max(promise, case.past.share_failed if slo.quantile is None else case.past.share_over(case.edges, slo.limit))
+    shared = case.shared.get(slo.name, 0.0)
+    if not case.past.units:
+        return max(promise, shared)
+    usual = case.past.share_failed if slo.quantile is None else case.past.share_over(case.edges, slo.limit)
+    return max(promise, usual, shared)
 
 
 def _held_to_floor(case: Case, requests: int, weight: float, seconds: float) -> Stream:
@@ -453,13 +488,14 @@ def joined(one: Case, heard: Case | None, noise: Mapping[str, float]) -> Case:
     own = one.terms.noise
     terms = replace(one.terms, noise={name: max(own.get(name, 0), noise.get(name, 0)) for name in {*own, *noise}})
     since = heard if heard is not None and heard.stage == one.stage else None
+    limits = heard if heard is not None and (one.now.compares or not heard.now.compares) else None
     return replace(
         one,
         terms=terms,
         age_s=since.age_s if since else 0.0,
         judged_s=since.judged_s if since else 0.0,
         relative=heard.relative if heard else {name: Stream() for name in one.relative},
-        absolute=heard.absolute if heard else {name: Stream() for name in one.absolute},
+        absolute=limits.absolute if limits else {name: Stream() for name in one.absolute},
         floor=heard.floor if heard else _UNHEARD,
     )
 

@@ -451,6 +451,32 @@ def test_where_another_tool_draws_no_split_is_asked_for() -> None:
     assert found.action is Action.ROLLBACK
 
 
+def test_an_incident_is_not_blamed_on_the_candidate_when_the_others_have_gone() -> None:
+    """Both arms were as slow when the last of the baseline left; what becomes worse after that is still taken back."""
+    shop = Shop(50)
+    case = opened(shop, terms(50, 100))
+    for _ in range(20):
+        case = weigh(case, shop.batch(case, (3.0, 0.002), (3.0, 0.002)))
+    assert decide(case).action is Action.HOLD
+    planned, by_hand = start(case, 1), start(replace(case, terms=terms(50)), 0, terms(100))
+    assert planned.shared == by_hand.shared
+    assert joined(planned, case, {}).absolute == planned.absolute
+    case, shop.percent = planned, 100
+    for _, case, found in shop.until(case, lambda case: shop.batch(case, (3.0, 0.002)), 60):  # noqa: B007
+        assert found.action is not Action.ROLLBACK
+    worse = weigh(case, shop.batch(case, (9.0, 0.002)))
+    assert first(shop, worse, lambda case: shop.batch(case, (9.0, 0.002)))[2].action is Action.ROLLBACK
+
+
+def test_a_limit_that_both_arms_break_holds_however_long_they_do() -> None:
+    """A limit that is too tight for the baseline is told as one, and not taken for what is usual."""
+    shop = Shop(50)
+    case = opened(shop, terms(50, slos=["errors < 1%"]))
+    for _ in range(900):
+        case = weigh(case, shop.batch(case, (1.0, 0.05), (1.0, 0.05)))
+    assert decide(case).action is Action.HOLD
+
+
 def test_a_flag_without_slos_goes_on() -> None:
     """Where nothing is promised nothing follows."""
     assert decide(open_case(terms(slos=[]))).action is Action.CONTINUE
