@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.needs import need
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+need("click", "rich", "starlette", "uvicorn")
 
 
 def canary(*arguments: str, before: str = "") -> subprocess.CompletedProcess[str]:

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from canary_sdk.clock import SYSTEM_CLOCK
+from tests.needs import need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.timeout(90)
+need("click", "h11", "rich", "starlette", "uvicorn")
 
 SHORT = ("--baseline", "2", "--stage", "2")
 """Just long enough for every phase."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import pytest
 
 from canary_sdk import connect
+from tests.needs import need
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,5 +125,6 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
 @pytest.mark.parametrize("path", RUN, ids=[path.stem for path in RUN])
 def test_every_block_runs(path: Path, page: Page) -> None:
     """Python in one namespace, commands in one folder; a block with a caption is the file of that name."""
+    need("click", "fastapi", "openfeature", "opentelemetry.sdk", "rich", "uvicorn")
     for block in PAGES[path]:
         page.run(block)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from canary_sdk import connect
+from tests.needs import need
 
 ROOT = Path(__file__).parents[2]
 
@@ -122,6 +123,7 @@ def test_it_starts_nothing(imported: Footprint) -> None:
 
 def test_openfeature_is_asked_for_and_starts_nothing_of_ours() -> None:
     """Whoever imports our providers gets OpenFeature, with its pool of threads, none of which is started."""
+    need("openfeature")
     found = footprint("import canary_sdk.integrations.openfeature")
     assert "openfeature" in found.loaded
     assert found.started == []

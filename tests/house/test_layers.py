@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.needs import need
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+need("importlinter")
 
 ROOT = Path(__file__).parents[2]
 LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")

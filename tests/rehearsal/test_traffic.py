@@ -11,6 +11,7 @@ from canary_sdk import CanaryError
 from canary_sdk.clock import SYSTEM_CLOCK
 from canary_sdk.rehearsal.server import Serving
 from canary_sdk.rehearsal.traffic import Load, Traffic
+from tests.needs import need
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +56,7 @@ def test_small_answers_are_sent_at_once() -> None:
 
 def test_a_driver_that_ended_is_noticed() -> None:
     """If the process is gone although nobody closed it, that is told with what it said."""
+    need("h11")
     with Traffic("http://192.0.2.1:9", Load(paths=("GET /",))) as traffic:
         traffic._process.wait(10)
         with pytest.raises(CanaryError, match="only driven against this machine"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -18,6 +19,7 @@ from canary_sdk.stores.repository import DocumentRepository
 if TYPE_CHECKING:
     from pathlib import Path
 
+NEEDS_TOMLI_W: Final = pytest.mark.skipif(find_spec("tomli_w") is None, reason="tomli_w is not installed")
 STAMP: Final = Stamp("ada", "", 1.0)
 
 TEXT: Final = st.text(max_size=8) | st.sampled_from(
@@ -156,7 +158,7 @@ def exact(data: object) -> str:
     return json.dumps(data, sort_keys=True)
 
 
-@pytest.mark.parametrize("name", ["all.toml", "all.json"])
+@pytest.mark.parametrize("name", [pytest.param("all.toml", marks=NEEDS_TOMLI_W), "all.json"])
 @settings(max_examples=60)
 @given(config=CONFIGURATIONS)
 def test_an_export_comes_back_exactly(
