@@ -14,6 +14,7 @@ from canary_sdk.core.judge.verdict import Outcome
 from canary_sdk.core.rollout.state import Status
 from canary_sdk.evidence.record import Conclusion
 from canary_sdk.evidence.rollout import record_of
+from canary_sdk.measure.sketch import ALPHA
 from canary_sdk.runtime.scope import FAILED, UNDECIDED
 from tests.runtime.leading import FLAG
 from tests.runtime.test_rollout_plans import CLASSIC, INTERVAL_S, MEASURED, scaled
@@ -102,9 +103,9 @@ def test_the_classic_plan_by_the_default_judge(tmp_path: Path, clock: ManualCloc
     fourth = record.stages[4].verdict
     assert fourth is not None
     over = {finding.slo.name: 100 * (finding.load - 1) for finding in fourth.findings}
-    chance = 0.5 if speed == 1 else 3.0
-    assert over["p95"] == pytest.approx(8.375, abs=chance)
-    assert over["p99"] == pytest.approx(2.625, abs=chance)
+    error = 100 * ALPHA * 1.08 if speed == 1 else 3.0  # of a sketch; where there are few intervals, chance
+    assert over["p95"] == pytest.approx(8.375, abs=error)
+    assert over["p99"] == pytest.approx(2.625, abs=error)
 
 
 @pytest.mark.stress

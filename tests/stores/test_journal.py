@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from canary_sdk.core.judge.tally import Tally
 from canary_sdk.core.plan import parse_plan
 from canary_sdk.core.rollout.advance import advance, ruling
 from canary_sdk.core.rollout.grounds import Evidence, Now
@@ -161,6 +162,20 @@ def test_a_damaged_state_is_not_overwritten(store: MemoryStore, repository: Docu
     store.commit([Change("rollout", "production/checkout", "{}")], actor="", reason="", at=AT)
     with pytest.raises(StoreError, match="damaged"):
         repository.save_rollout(Rollout(flag_key="checkout", seq=1), STAMP)
+
+
+def test_a_tick_is_one_however_precise_the_state_it_grew_from(
+    store: MemoryStore, repository: DocumentRepository
+) -> None:
+    """What is stored has shorter figures than what a process keeps: that is no change, and leaves no audit row."""
+    baseline = Tally(3, 0, 0, 30.0, {}, {0.5: 0.149261317, 0.95: 0.3971234})
+    state = replace(begun(repository), baseline=baseline)
+    state = replace(state, seq=state.seq + 1)
+    repository.save_rollout(state, STAMP)
+    rows, version = store.audit(), repository.version()
+    for seq in range(state.seq + 1, state.seq + 4):
+        repository.save_rollout(replace(state, seq=seq, baked_s=seq), STAMP)
+    assert (store.audit(), repository.version()) == (rows, version)
 
 
 # --- how many at the same time ---

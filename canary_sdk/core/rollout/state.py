@@ -114,7 +114,7 @@ class Rollout:
     plan's, for those who have only this; `plan` is the fingerprint of the plan that is followed. `stage_s` is how long
     this stage has been watched, `baked_s` the part of it that counts as bake time, `starved_s` how long it has waited
     for evidence since. `told` are the causes of a hold that people have been told of in this stage. `baseline` is what
-    was counted before stage 1, when everybody had the baseline: it stands in where no baseline arm is left.
+    was counted before stage 1, when everybody had the baseline: it is what a report holds the stages beside.
     `controller` is the host that moves it on, empty where none has begun to; `setting` is the fingerprint of what it is
     run by, as it was written down last.
     """
@@ -242,8 +242,11 @@ class Mark:
 
 
 def is_tick(before: Rollout, after: Rollout) -> bool:
-    """Tell whether only time has passed between two states, so that nobody but the journal needs to know."""
-    return replace(before, **{name: getattr(after, name) for name in _TICKING}) == after
+    """Tell whether only time has passed between two states, so that nobody but the journal needs to know.
+
+    They are compared as they are stored: one of them may have been read from there, with figures that are shorter.
+    """
+    return before.to_dict() | {name: _plain(getattr(after, name)) for name in _TICKING} == after.to_dict()
 
 
 _TICKING: Final = ("seq", "reason", "stage_s", "baked_s", "starved_s", "ticked_at")
