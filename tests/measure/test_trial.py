@@ -255,10 +255,24 @@ def test_terms_that_are_being_changed_are_not_taken(path: Path) -> None:
 def test_there_is_room_for_so_many(arena: Arena) -> None:
     """A flag too many is refused and counted, and the others are the same objects as before."""
     trials = [arena.trial(f"flag-{number}") for number in range(layout.TRIALS)]
-    assert all(trials)
-    assert arena.trial("one-more") is None
-    assert arena.refused["trials"] == 1
+    assert [trial and trial.name for trial in trials] == [f"flag-{number}" for number in range(layout.TRIALS)]
+    for times in (1, 2):
+        assert arena.trial("one-more") is None
+        assert arena.refused["trials"] == times
     assert arena.trial("flag-3") is trials[3]
+
+
+def test_each_has_room_of_its_own(arena: Arena) -> None:
+    """The terms of each stand where the file has their place, and those of the others are as they were."""
+    trials = [trial for number in range(3) if (trial := arena.trial(f"flag-{number}")) is not None]
+    for number, trial in enumerate(trials):
+        trial.publish(replace(TERMS, baseline=((1.0 + number,),)), is_new_stage=True)
+    for number, trial in enumerate(trials):
+        assert trial.number is not None
+        start = layout.TRIAL_TERMS.offset + trial.number * layout.TRIAL_TERMS.size
+        assert bytes(arena._bytes[start : start + layout.TRIAL_TERMS.size]) == bytes(trial._terms)
+        end(trial, "user-1", 1.0 + number)
+        assert cells_of(arena.read_trial(trial), BASELINE, (2,)) == ((1, 0),)
 
 
 def test_without_a_file_a_process_counts_for_itself() -> None:
