@@ -408,7 +408,11 @@ def test_its_life_events_hooks_and_tracking_are_passed_on(canary: Canary, openfe
     lively.emit_provider_stale(ProviderEventDetails())
     assert gone.get(timeout=10).provider_name == "In-Memory Provider"
     assert client.get_provider_status() is ProviderStatus.STALE
-    client.track("paid", EvaluationContext("u"), TrackingEventDetails(7))
+    canary.apply({"flags": {"search": {"slos": ["paid.p50 > 20"]}}})
+    with canary.scope("job", key="u") as unit:
+        canary.is_enabled("search")
+        client.track("paid", EvaluationContext("u"), TrackingEventDetails(7))
+    assert canary.units.value_ring.drain(10) == [(unit, 1, "paid", 7)]
     assert lively._tracking_events["paid"].value == 7
     sinks = canary._sinks
     openfeature.shutdown()

@@ -561,7 +561,19 @@ def test_two_canaries_serve_two_domains(client: OpenFeatureClient, openfeature: 
 # --- tracking ---
 
 
-def test_tracking_is_taken_and_does_nothing(client: OpenFeatureClient, canary: Canary) -> None:
+def test_what_is_tracked_with_a_value_is_observed(client: OpenFeatureClient, canary: Canary) -> None:
+    """On the arms that the unit of work has met, if an SLO speaks of it; it is forgotten elsewhere."""
+    canary.apply({"flags": {**FLAGS, "everybody": {"rollout": 100, "slos": ["paid.p50 > 20"]}}})
+    client.track("paid", ON, TrackingEventDetails(1.0))
+    with canary.scope("job", key="u") as unit:
+        client.get_boolean_value("everybody", False, ON)
+        client.track("paid", ON, TrackingEventDetails(99.5, {"currency": "CHF"}))
+        client.track("paid")
+        client.track("shipped", ON, TrackingEventDetails(1.0))
+    assert canary.units.value_ring.drain(10) == [(unit, 1, "paid", 99.5)]
+
+
+def test_tracking_of_what_nobody_asks_for_does_nothing(client: OpenFeatureClient, canary: Canary) -> None:
     """Nothing is raised and no unit of work changes."""
     with canary.scope("job", key="u") as unit:
         client.track("paid", ON, TrackingEventDetails(99.5, {"currency": "CHF"}))

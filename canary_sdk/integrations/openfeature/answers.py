@@ -1,4 +1,4 @@
-"""What is asked and answered, from OpenFeature's words into ours and back. It evaluates nothing."""
+"""What is asked, answered and tracked, from OpenFeature's words into ours and back. It evaluates nothing."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
     from openfeature.evaluation_context import EvaluationContext as Asked
     from openfeature.exception import ErrorCode
+    from openfeature.track import TrackingEventDetails
 
     from canary_sdk.core.breaker import Breaker
     from canary_sdk.core.flags.evaluation import Evaluation
+    from canary_sdk.runtime.client import Canary
     from canary_sdk.runtime.table import Context
 
 T = TypeVar("T")
@@ -64,6 +66,12 @@ def subject_of(context: Asked | None) -> Context:
     if context is None:
         return None
     return EvaluationContext(context.targeting_key, context.attributes) if context.attributes else context.targeting_key
+
+
+def observe(canary: Canary, name: str, details: TrackingEventDetails | None) -> None:
+    """Report the value of a tracking event to the open unit of work, as `Canary.observe` does. Never raises."""
+    if details is not None and details.value is not None:
+        canary.observe(name, details.value)
 
 
 def failure(default: T, code: ErrorCode, message: str) -> FlagResolutionDetails[T]:

@@ -20,7 +20,7 @@ from openfeature.provider import AbstractProvider
 from canary_sdk.core.events import FlagEvent
 from canary_sdk.core.flags.evaluation import Reason, Role
 from canary_sdk.integrations.openfeature.announcements import announcement
-from canary_sdk.integrations.openfeature.answers import fitting, held_by, metadata_of, subject_of
+from canary_sdk.integrations.openfeature.answers import fitting, held_by, metadata_of, observe, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -117,7 +117,8 @@ class GuardedProvider(AbstractProvider):
         evaluation_context: EvaluationContext | None = None,
         tracking_event_details: TrackingEventDetails | None = None,
     ) -> None:
-        """Pass on what is tracked."""
+        """Observe what is tracked with a value, and pass it on."""
+        observe(self._canary, tracking_event_name, tracking_event_details)
         self._inner.track(tracking_event_name, evaluation_context, tracking_event_details)
 
     def handle(self, event: Event) -> None:

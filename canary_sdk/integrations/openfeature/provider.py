@@ -3,7 +3,7 @@
 It is the same evaluation as `Canary.evaluate`: in memory, marked in the open unit of work, pinned for the rest of it.
 So the asynchronous methods, which OpenFeature's own base class builds on the others, return without ever suspending.
 
-`track` does nothing: what is measured are latencies and errors of units of work.
+`track` observes: a value of which an SLO promises something counts on the arms that the open unit of work has met.
 
 Threads: any.
 """
@@ -28,6 +28,7 @@ from canary_sdk.integrations.openfeature.answers import (
     fitting,
     held_by,
     metadata_of,
+    observe,
     subject_of,
 )
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from openfeature.evaluation_context import EvaluationContext
     from openfeature.flag_evaluation import FlagValueType
+    from openfeature.track import TrackingEventDetails
 
     from canary_sdk.core.events import Event
     from canary_sdk.core.flags.flag import Flag
@@ -81,6 +83,15 @@ class CanaryProvider(AbstractProvider):
     def shutdown(self) -> None:
         """Tell nothing any more."""
         self._canary.unsubscribe(self)
+
+    def track(
+        self,
+        tracking_event_name: str,
+        evaluation_context: EvaluationContext | None = None,  # noqa: ARG002 - the unit of work knows for whom
+        tracking_event_details: TrackingEventDetails | None = None,
+    ) -> None:
+        """Observe what is tracked with a value."""
+        observe(self._canary, tracking_event_name, tracking_event_details)
 
     def handle(self, event: Event) -> None:
         """Tell OpenFeature of an event of ours. It is no news that a store is away which was never there."""
