@@ -232,7 +232,7 @@ def _terms(plan: Plan) -> Iterator[str]:
     if plan.four_eyes:
         yield "who starts it approves nothing"
     if plan.parallel is not None:
-        yield f"begins while fewer than {plan.parallel} others are under way"
+        yield f"begins while {'no' if plan.parallel == 1 else f'fewer than {plan.parallel}'} others are under way"
     if plan.blackout:
         yield f"blackout {', '.join(window.text for window in plan.blackout)}"
     if plan.watch_s:
@@ -258,8 +258,8 @@ UNDER_WAY: Final = frozenset({Standing.RUNNING, Standing.HELD, Standing.PAUSED})
 
 
 def _approval(state: Rollout, plan: Plan, stage: int) -> Text:
-    """Say of each role who has agreed."""
-    agreed = {each.role: str(each.by) for each in state.approvals if each.stage == stage}
+    """Say of each role who has agreed, and when."""
+    agreed = {each.role: f"{each.by}, {when(each.by.at)}" for each in state.approvals if each.stage == stage}
     lines = [
         Text(f"✔ {role}, {agreed[role]}", style=GOOD) if role in agreed else Text(f"· {role}", style=WARM)
         for role in plan.roles(stage)

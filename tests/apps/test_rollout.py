@@ -101,6 +101,7 @@ def test_a_rollout_from_the_command_line(application: Host) -> None:
     assert "RUNNING" in said("rollout", "resume", FLAG)
     assert "PROMOTED" in said("rollout", "promote", FLAG)
     assert "ABORTED" in said("rollout", "abort", FLAG)
+    assert "restart begins it again" in run("rollout", "start", FLAG).stderr
     assert "attempt" in stored()
     assert "SCHEDULED" in said("rollout", "restart", FLAG)
     assert stored()["attempt"] == 2
@@ -245,6 +246,8 @@ def test_the_sheet_says_what_the_plan_asks_for(url: str) -> None:
         sheet.split()
     )
     assert "deadline 2 h" in sheet
+    said("flags", "set", FLAG, f"plan={json.dumps(plan | {'parallel': 1})}")
+    assert "begins while no others are under way" in said("rollout", "status", FLAG)
 
 
 def test_an_approval_for_the_wrong_stage_is_told_of_the_right_one(url: str) -> None:

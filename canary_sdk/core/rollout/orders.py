@@ -180,7 +180,8 @@ def dismissed(state: Rollout, by: By) -> Rollout:
 def _require(order: str, state: Rollout) -> None:
     if state.status not in _ALLOWED[order]:
         states = " or ".join(_ALLOWED[order])
-        raise Refused(f"{order} is refused: {state.flag_key} is {state.status}, it would have to be {states}")
+        again = "; restart begins it again" if order == "start" and state.status in _ALLOWED["restart"] else ""
+        raise Refused(f"{order} is refused: {state.flag_key} is {state.status}, it would have to be {states}{again}")
 
 
 def _require_closed(order: str, trip: str) -> None:
