@@ -1,8 +1,8 @@
 """Finds where an application's source asks for flags, by reading its syntax; nothing is imported or run.
 
-Found are the calls of our methods on what is a `Canary` by its name (`canary`, or what `connect` was assigned to), and
-OpenFeature's on anything. A key may be written there, or be a constant that is assigned a text anywhere in what is
-read, as `canary generate` writes them.
+Found are the calls of our methods on what is a `Canary` by its name (`canary`, or what `connect` was assigned to),
+FastAPI's dependency on such a one, and OpenFeature's calls on anything. A key may be written there, or be a constant
+that is assigned a text anywhere in what is read, as `canary generate` writes them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 OURS: Final = frozenset(
     ("breaker", "evaluate", "feature", "flag", "is_enabled", "kill", "mark", "release", "reset", "settled", "value")
 )
+DEPENDENCY: Final = "enabled"
+"""FastAPI's way of asking: `enabled(canary, "new-checkout")`."""
 OPENFEATURE: Final = re.compile(r"get_(boolean|string|integer|float|object)_(value|details)(_async)?")
 NOT_SOURCE: Final = frozenset({"__pycache__", "build", "dist", "node_modules", "site-packages"})
 
@@ -91,7 +93,8 @@ def _note(
     found: Found, call: ast.Call, place: Place, own: Mapping[str, object], constants: dict[str, set[str]]
 ) -> None:
     """Note which key a call asks for: written there, a constant of this file, or one that only one file has."""
-    key = next((each.value for each in call.keywords if each.arg == "flag_key"), call.args[0] if call.args else None)
+    asked = call.args[1:] if _last_name(call.func) == DEPENDENCY else call.args
+    key = next((each.value for each in call.keywords if each.arg == "flag_key"), asked[0] if asked else None)
     if key is None:
         return
     text: object = None
@@ -110,6 +113,8 @@ def _note(
 def _asks(call: ast.Call, clients: set[str]) -> bool:
     """Whether a call asks a flag."""
     method = call.func
+    if _last_name(method) == DEPENDENCY:
+        return bool(call.args) and _last_name(call.args[0]).lstrip("_") in clients
     if not isinstance(method, ast.Attribute):
         return False
     if OPENFEATURE.fullmatch(method.attr):

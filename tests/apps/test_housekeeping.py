@@ -61,6 +61,7 @@ client.value(PAGE, default=1)
 client.evaluate(flag_key="page")
 client.is_enabled(flags.STAGED)
 api.get_client().get_string_details_async("elsewhere", "")
+needed = enabled(client, "unwritten"), enabled("no flag", 1), other.enabled()
 """
 
 
@@ -139,15 +140,20 @@ def test_only_what_answers_depend_on_begins_anew() -> None:
 
 
 def test_find_tells_where_what_is_asked() -> None:
-    """Written keys, constants of the file and of others, decorators, keywords and OpenFeature are found, by line."""
+    """Written keys, constants of the file and of others, decorators, keywords, dependencies, OpenFeature: by line."""
     assert found() == {
         "asked": {
             "elsewhere": ["app/shop.py:25"],
             "mispelt": ["app/shop.py:15"],
             "new-checkout": ["app/shop.py:19"],
             "page": ["app/shop.py:22", "app/shop.py:23"],
+            "unwritten": ["app/shop.py:26"],
         },
-        "missing": {"elsewhere": ["app/shop.py:25"], "mispelt": ["app/shop.py:15"]},
+        "missing": {
+            "elsewhere": ["app/shop.py:25"],
+            "mispelt": ["app/shop.py:15"],
+            "unwritten": ["app/shop.py:26"],
+        },
         "unused": ["forgotten", "staged"],
         "untold": ["app/shop.py:16", "app/shop.py:24"],
     }
@@ -159,7 +165,7 @@ def test_find_says_it_to_people_and_leaves_with_1() -> None:
     assert result.exit_code == 1
     assert "app/shop.py:15: there is no flag 'mispelt'\n" in result.stdout
     assert "forgotten: written nowhere in this source\n" in result.stdout
-    assert "3 files read, 4 flags asked for, 4 known" in result.stderr
+    assert "3 files read, 5 flags asked for, 4 known" in result.stderr
     assert run("flags", "find", "app/keys.py").exit_code == 0
 
 
@@ -173,7 +179,9 @@ def test_generated_constants_are_followed() -> None:
 
 def test_find_takes_the_flags_of_a_file() -> None:
     """No store is needed where there is a configuration."""
-    Path("other.toml").write_text("[flags.mispelt]\n[flags.elsewhere]\n[flags.page]\n[flags.new-checkout]\n")
+    Path("other.toml").write_text(
+        "[flags.mispelt]\n[flags.elsewhere]\n[flags.page]\n[flags.new-checkout]\n[flags.unwritten]\n"
+    )
     assert found("--file", "other.toml")["missing"] == {}
 
 

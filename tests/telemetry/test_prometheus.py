@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
@@ -33,8 +35,10 @@ pytestmark = [pytest.mark.stress, pytest.mark.timeout(180)]
 
 FLAGS = {
     "checkout": {"rollout": 100, "slos": ["errors < 50%"]},
+    "forgotten": {"rollout": 50},
     "search": {"plan": {"stages": [{"percent": 100, "bake": "1h"}]}},
 }
+HOUSEKEEPING = Path(__file__).parents[2] / "docs" / "housekeeping.md"
 COUNT = 'sum by (canary_arm, error_type) (http_server_request_duration_seconds_count{feature_flag_key="checkout"})'
 BUCKETS = 'sum by (le) (http_server_request_duration_seconds_bucket{feature_flag_key="checkout"})'
 
@@ -104,5 +108,8 @@ def test_prometheus_answers_what_was_recorded(canary: Canary, clock: ManualClock
     canary.tick()
     wait_until(lambda: told(ask, "sum(canary_rollbacks_total)") == {(): 1.0})
     assert told(ask, 'sum(feature_flag_evaluation_total{feature_flag_key="checkout"})') == {(): 211}
+    unmet = re.search(r"```promql\n(.*?)```", HOUSEKEEPING.read_text(), re.DOTALL)
+    assert unmet
+    wait_until(lambda: list(told(ask, unmet[1], "feature_flag_key")) == [("forgotten",)])
     for query in queries():
         wait_until(partial(ask, query.replace("$environment", "test").replace("$__rate_interval", "1m")))
