@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tomllib
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -290,7 +291,7 @@ def test_what_is_just_enough_is_enough() -> None:
 
 @pytest.mark.parametrize("rule", RollbackRule)
 def test_a_rollout_is_checked_like_its_plan(rule: RollbackRule) -> None:
-    """By the flag's own promises and all that is known; only rules that look at single intervals ask for samples."""
+    """By the flag's own promises and all that is known; rules that look at single intervals ask for samples in each."""
     flag = Flag("f", slos=(parse_slo("p99 < 1s"),))
     plan = parse_plan(
         a_plan(
@@ -300,9 +301,9 @@ def test_a_rollout_is_checked_like_its_plan(rule: RollbackRule) -> None:
         )
     )
     known: dict[str, Any] = {"rate": 2.0, "roles": {"owner": ["ana"]}, "zones": ["UTC"]}
-    fewest = 0 if rule is RollbackRule.SEQUENTIAL else 20
+    fewest = 0 if rule is RollbackRule.SEQUENTIAL else 10
     expected = check_plan(plan, slos=flag.slos, min_samples=fewest, **known)
-    assert check_rollout(flag, plan, AutoRollback(rule=rule, min_samples=20, interval_s=1), **known) == expected
+    assert check_rollout(flag, plan, AutoRollback(rule=rule, min_samples=10, interval_s=1), **known) == expected
     assert [".".join(each.path) for each in expected] == [
         "stages.0.approval.0",
         "blackout.0",
@@ -393,6 +394,20 @@ def test_a_flag_that_shows_nothing_is_named() -> None:
     assert len(flag_problems(Flag("f"))) == 2
     own = [{"percent": 100, "bake": "1h", "slos": ["p95 < 1s"]}]
     assert flag_problems(Flag("f"), stages=own) == []
+
+
+def test_a_stage_that_could_not_be_left_in_time_is_named() -> None:
+    """The sequential judge wants as many requests of the candidate in a stage as are asked for, and no more."""
+    policy = replace(POLICY, rule=RollbackRule.SEQUENTIAL, min_samples=2_000)
+    plan = parse_plan(a_plan({"percent": 50, "bake": "1h"}, {"percent": 100, "bake": "1h"}))
+    flag = Flag("checkout", slos=(parse_slo("p50 < 1s"),), plan=plan)
+    found = check_rollout(flag, plan, policy, rate=1.0)
+    assert list(map(str, found)) == [
+        "stages.0.bake: at 1 req/s the candidate gets 1800 requests in this stage, "
+        "and 2000 are needed before it is left"
+    ]
+    assert check_rollout(flag, plan, replace(policy, min_samples=1_800), rate=1.0) == ()
+    assert check_rollout(flag, plan, policy) == ()
 
 
 def test_a_rule_that_judges_too_seldom_is_named() -> None:

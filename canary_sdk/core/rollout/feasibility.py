@@ -65,7 +65,19 @@ def check_rollout(
     """Return what will not work in the rollout of a flag, before it starts; as `check_plan`, and of the flag itself."""
     in_a_row = 0 if policy.rule is RollbackRule.SEQUENTIAL else policy.min_samples
     plan_problems = check_plan(plan, rate=rate, slos=flag.slos, roles=roles, zones=zones, min_samples=in_a_row)
-    return (*_about_flag(flag, plan, policy), *plan_problems)
+    few = _too_few(plan, rate, policy.min_samples) if rate and policy.rule is RollbackRule.SEQUENTIAL else ()
+    return (*_about_flag(flag, plan, policy), *plan_problems, *few)
+
+
+def _too_few(plan: Plan, rate: float, min_samples: int) -> Iterator[Problem]:
+    """Name the stages in which the sequential judge would have heard of too few requests to let them be left."""
+    for index, expected in enumerate(expected_samples(plan, rate)):
+        if expected < min_samples:
+            yield Problem(
+                ("stages", str(index), "bake"),
+                f"at {_requests(rate)} the candidate gets {expected:.0f} requests in this stage, "
+                f"and {min_samples} are needed before it is left",
+            )
 
 
 def _about_flag(flag: Flag, plan: Plan, policy: AutoRollback) -> Iterator[Problem]:
