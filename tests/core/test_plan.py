@@ -401,11 +401,10 @@ def test_a_stage_that_could_not_be_left_in_time_is_named() -> None:
     policy = replace(POLICY, rule=RollbackRule.SEQUENTIAL, min_samples=2_000)
     plan = parse_plan(a_plan({"percent": 50, "bake": "1h"}, {"percent": 100, "bake": "1h"}))
     flag = Flag("checkout", slos=(parse_slo("p50 < 1s"),), plan=plan)
-    found = check_rollout(flag, plan, policy, rate=1.0)
-    assert list(map(str, found)) == [
-        "stages.0.bake: at 1 req/s the candidate gets 1800 requests in this stage, "
-        "and 2000 are needed before it is left"
-    ]
+    (found,) = check_rollout(flag, plan, policy, rate=1.0)
+    assert found.path == ("stages", "0", "bake")
+    words = "at 1 req/s the candidate gets 1800 requests in this stage, and 2000 are needed before it is left"
+    assert found.message == words
     assert check_rollout(flag, plan, replace(policy, min_samples=1_800), rate=1.0) == ()
     assert check_rollout(flag, plan, policy) == ()
 
