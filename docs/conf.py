@@ -6,6 +6,7 @@ project = "canary-rollout"
 copyright = "the canary-rollout authors"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+default_role = "code"  # what docstrings have between backticks
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "decisions/template.md"]
 nitpicky = True
