@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from canary_sdk.clock import Clock
     from canary_sdk.core.breaker import Breaker, Decision
     from canary_sdk.core.events import Event
-    from canary_sdk.core.flags.compiled import Attributes
+    from canary_sdk.core.flags.compiled import Attributes, CompiledFlag
     from canary_sdk.core.flags.flag import Flag
     from canary_sdk.core.flags.override import Wanted
     from canary_sdk.core.rollout.state import Rollout
@@ -587,9 +587,9 @@ class Canary(Control):
     def _install(self, stored: Stored) -> None:
         """Serve and watch these flags from the next evaluation on."""
         before = self._served()
-        self._stored = stored
         self._guard.adopt(stored.breakers, stored.version)
         self._table = self._compile(stored)
+        self._stored = stored
         self._monitor.watch(self._table.flags, stored.policy, stored.flags, stored.rollouts)
         self._configure()
         after = self._served()
@@ -603,16 +603,26 @@ class Canary(Control):
         return {key: (each.flag, segments_of(each.flag, segments)) for key, each in self._table.flags.items()}
 
     def _compile(self, stored: Stored) -> Table:
-        old = self._table.flags
+        """Build the table of what is stored; a flag that is the same object as before is as it was compiled."""
+        old, kept = self._table.flags, self._kept(stored)
         probe = stored.policy.probe_percent or 0.0
         segments = compile_segments(stored.segments)
         led = {key: led_by(flag, stored.rollouts.get(key)) for key, flag in stored.flags.items()}
         served = {key: held_back(flag, stored.policy.holdback) for key, flag in led.items()}
-        flags = {key: compile_flag(flag, probe, segments, self._ask) for key, flag in served.items()}
+        flags = {
+            key: kept[key] if key in kept and kept[key].flag is flag else compile_flag(flag, probe, segments, self._ask)
+            for key, flag in served.items()
+        }
         flags |= {key: flag for key, flag in old.items() if f"flag {key}" in stored.damaged}
         trace = self._trace if self._tracers else None
         overrides = self._overrides.get if self._overrides else None
         return build_table(flags, stored.version, self._guard.byte_of, self.units.current, trace, overrides)
+
+    def _kept(self, stored: Stored) -> Mapping[str, CompiledFlag]:
+        """Return the compiled flags that hold as long as the flag is the same: none if what flags share is another."""
+        last, shared = self._stored, stored.segments
+        is_same = last.policy.probe_percent == stored.policy.probe_percent and last.segments.keys() == shared.keys()
+        return self._table.flags if is_same and all(last.segments[key] is shared[key] for key in shared) else {}
 
     def _ask(self, flag_key: str, key: str | None, attributes: Attributes) -> Evaluation | None:
         """Answer for a prerequisite, from the table that is current when it is asked."""

@@ -61,6 +61,7 @@ class DocumentRepository:
         """Speak for one environment of `store`; nothing is opened."""
         self._store = store
         self._environment = environment
+        self._decoded: Mapping[Document, Any] = {}
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -73,7 +74,9 @@ class DocumentRepository:
         return isinstance(self._store, Pushing) and self._store.has_news()
 
     def load(self) -> Stored:
-        """Decode everything; what cannot be decoded is named in `damaged` and left out.
+        """Decode everything that is not as it was; what cannot be decoded is named in `damaged` and left out.
+
+        What has not changed since the last reading is the same object as then.
 
         A rollout that cannot be decoded is there as an aborted one, so that nobody is served what nobody can judge.
         """
@@ -82,17 +85,21 @@ class DocumentRepository:
     def _read(self, snapshot: Snapshot) -> Stored:
         found: dict[str, dict[str, Any]] = {kind: {} for kind in codec.DECODERS}
         damaged: dict[str, str] = {}
+        before = self._decoded
+        decoded: dict[Document, Any] = {}
         for document in filter(self._is_ours, snapshot.documents):
             try:
-                value = codec.DECODERS[document.kind](document)
+                value = before[document] if document in before else codec.DECODERS[document.kind](document)
             except CanaryError as error:
                 damaged[f"{document.kind} {document.key}"] = str(error)
                 if document.kind == codec.ROLLOUT:
                     key = document.key.rpartition("/")[2]
                     found[codec.ROLLOUT][key] = Rollout(flag_key=key, status=Status.ABORTED, reason=str(error))
                 continue
+            decoded[document] = value
             if value is not None:
                 found[document.kind][document.key.rpartition("/")[2]] = value
+        self._decoded = decoded
         take_out_unsound(found[codec.FLAG], found[codec.SEGMENT], damaged)
         plans = found[codec.PLAN]
         policy = found[codec.AUTO_ROLLBACK].get(codec.DEFAULT, AutoRollback())

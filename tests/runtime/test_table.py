@@ -239,6 +239,34 @@ def test_a_segment_changes_for_all_flags_at_once(canary: Canary) -> None:
     assert not canary.is_enabled("staff", EvaluationContext("u", {"mail": "u@shop.example"}))
 
 
+def test_what_has_not_changed_is_not_compiled_again(canary: Canary) -> None:
+    """A change of one flag leaves the others as they were compiled; one that flags share leaves none."""
+    canary.apply(FLAGS)
+    shared: list[dict[str, Any]] = [
+        {"segments": {"staff": {"if": {"attribute": "mail", "ends_with": "@new.example"}}}},
+        {"segments": {"more": {"if": {"attribute": "mail", "ends_with": "@new.example"}}}},
+        {"auto_rollback": {"probe": "5%"}},
+    ]
+    before = canary._wake().flags
+    canary.update("half", {"rollout": 60})
+    after = canary._wake().flags
+    assert [key for key in FLAGS["flags"] if after[key] is not before[key]] == ["half"]
+    for change in shared:
+        before = canary._wake().flags
+        canary.apply(change)
+        after = canary._wake().flags
+        assert not [key for key in FLAGS["flags"] if after[key] is before[key]]
+
+
+def test_a_segment_of_which_only_the_kind_changes_is_another(canary: Canary) -> None:
+    """The number 1 and true are equal to Python, and not to a condition."""
+    flag = {"rules": [{"if": {"segment": "paid"}, "serve": "on"}]}
+    for constant, other in ((1, True), (True, 1)):
+        canary.apply({"flags": {"f": flag}, "segments": {"paid": {"if": {"attribute": "paid", "in": [constant]}}}})
+        assert canary.is_enabled("f", EvaluationContext("u", {"paid": constant}))
+        assert not canary.is_enabled("f", EvaluationContext("u", {"paid": other}))
+
+
 def test_all_flags_are_answered_and_none_is_met(canary: Canary) -> None:
     """Bulk evaluation gives what each flag would answer here, and the unit is measured for none of them."""
     canary.apply(FLAGS)
