@@ -90,6 +90,16 @@ def test_no_evidence_is_a_short_number() -> None:
     assert text == '["j",1,1,[30,[]],0,["CONTINUE","shape",-1000]]'
 
 
+def test_times_are_written_to_a_digit_that_is_worth_its_place() -> None:
+    """An interval to the microsecond, all else to the thousandth, and a whole number as one."""
+    text, *_ = write(Judged(flag_key="f", at=WALL, attempt=1, stage=1, verdict=Verdict((), 30.000_000_4)))
+    assert text == '["j",1,1,[30,[]],0,null]'
+    text, *_ = write(Judged(flag_key="f", at=WALL, attempt=1, stage=1, verdict=Verdict((), 30.123_456_7)))
+    assert text == '["j",1,1,[30.123457,[]],0,null]'
+    text, *_ = write(Ruling(flag_key="f", at=WALL, seq=1, action="HOLD", stage=1, baked_s=59.123_4, reason="x"))
+    assert text == '["r",1,"HOLD",1,59.123,"x"]'
+
+
 def test_every_kind_has_its_own_tag() -> None:
     """No two kinds can be taken for each other, and the fields have the places that were published."""
     places = {kind.tag: [each.name for each in fields(kind)] for kind in {type(record) for record in EVERY_KIND}}
