@@ -303,6 +303,9 @@ class _File:
     path: Path
     timeout_s: float
     first: tuple[int, int] | None = None
+    opened_anew: int = 0
+    """How often both connections were to be opened anew: what SQLite has opened to be read only stays so, also where
+    the file can be written again, and as long as one of them is open so is the other."""
 
     def check(self) -> None:
         """Raise `StoreError` if another file, or none, is at the path now."""
@@ -334,6 +337,7 @@ class _Connection:
         self._file = file
         self._lock = threading.Lock()
         self._sql: sqlite3.Connection | None = None
+        self._opened_at = 0
         self._closed = False
         _CONNECTIONS.add(self)
 
@@ -343,7 +347,13 @@ class _Connection:
         with self._lock, _explained(self._file.path):
             if self._closed:
                 raise StoreError(f"{self._file.path}: this store is closed")
-            yield self._opened()
+            try:
+                yield self._opened()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY:
+                    self._file.opened_anew += 1
+                    self._let_go()
+                raise
 
     def close(self) -> None:
         """Close for good."""
@@ -353,7 +363,10 @@ class _Connection:
 
     def _opened(self) -> sqlite3.Connection:
         self._file.check()
+        if self._opened_at != self._file.opened_anew:
+            self._let_go()
         if self._sql is None:
+            self._opened_at = self._file.opened_anew
             self._sql = _open(self._file)
             self._file.opened()
         return self._sql

@@ -11,7 +11,8 @@ import random
 import resource
 import signal
 import sqlite3
-from contextlib import closing
+import subprocess
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,10 @@ pytestmark = [pytest.mark.stress, pytest.mark.timeout(120)]
 
 PAUSE_S = float(os.environ.get("CANARY_TEST_PAUSE_S", "3"))
 """How long a server stands still."""
+
+
+SMALL_BYTES = 24 * 2**20
+"""As much as an arena and a store need, and some."""
 
 
 def nothing() -> None:
@@ -124,6 +129,68 @@ def test_somebody_holds_the_store(bench: Bench, tmp_path: Path) -> None:
     """A backup or a shell has SQLite's file locked."""
     with closing(sqlite3.connect(tmp_path / "canary.db", isolation_level=None, check_same_thread=False)) as shell:
         bench.suffer(lambda: shell.execute("BEGIN EXCLUSIVE"), lambda: shell.execute("ROLLBACK"), within_s=PAUSE_S)
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untested: Callable[[str, bool], None]) -> Iterator[Path]:
+    """A small file system of its own, in memory, which holds the arena; only root may make one."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    size = f"size={SMALL_BYTES},mode=0700"
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "canary", folder], capture_output=True, check=False)
+    if made.returncode:
+        untested("small and read-only file systems, which only root may mount", True)
+    monkeypatch.setenv("CANARY_ARENA_DIR", str(folder))
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_the_file_system_of_the_arena_is_full(small: Path, onlooker: Onlooker, tmp_path: Path) -> None:
+    """No byte is left in it, and flags come that were not counted before: nobody is ended, nothing stops."""
+    filler = small / "filler"
+    second = {"slos": ["p95 < 100ms"], "rollout": 50}
+
+    def fill() -> None:
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        onlooker.operator.apply({"flags": {"second": second, "third": second}})
+
+    with Hosted(WORKERS, tmp_path / "app", onlooker.url) as hosted:
+        Bench(onlooker, hosted).suffer(fill, filler.unlink, within_s=2.0)
+
+
+@pytest.fixture
+def look_only(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The same file system as somebody sees it who may only read."""
+    folder = tmp_path / "look-only"
+    folder.mkdir()
+    subprocess.run(["mount", "--bind", small, folder], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
+    monkeypatch.setenv("CANARY_ARENA_DIR", str(folder))
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_file_system_that_cannot_be_written(small: Path, look_only: Path, tmp_path: Path) -> None:
+    """Flags are served as they are; each worker counts, and trips, by itself; it is written down once it can be."""
+    onlooker = Onlooker(small)
+    with Hosted(WORKERS, tmp_path / "app", f"sqlite:///{look_only}/canary.db") as hosted:
+        hosted.wait()
+        seen = hosted.load(lambda seen: len(seen.answers) == WORKERS.workers and seen.answers.total() >= 200)
+        assert seen.failures == 0
+        assert seen.candidates > 0
+        eventually(lambda: not hosted.load(_forty, ("/broken",)).candidates, lambda: hosted.words)
+        assert onlooker.trips == 0
+        subprocess.run(["mount", "-o", "remount,bind,rw", look_only], check=True)
+        eventually(lambda: onlooker.trips, lambda: hosted.words)
+        assert hosted.load(_forty).candidates == 0
+        assert onlooker.trips == 1, onlooker.story
+    onlooker.close()
+
+
+def _forty(seen: Load) -> bool:
+    return seen.answers.total() >= 40
 
 
 @pytest.fixture

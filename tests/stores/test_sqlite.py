@@ -370,6 +370,25 @@ def test_a_file_that_may_not_be_written_is_named(public: Path) -> None:
     assert re.search(r"make the file and its folder writable for this user|must be allowed to read and write", message)
 
 
+def test_a_file_that_may_be_written_again_is_written(public: Path) -> None:
+    """Who was refused because a file could only be read is not refused for ever: a commit succeeds once it may be."""
+    path = public / "canary.db"
+    with closing(SQLiteStore(path)) as store:
+        put(store, "a", "1")
+    public.chmod(0o777)
+    path.chmod(0o444)
+    with closing(SQLiteStore(path)) as store:
+        with as_nobody():
+            store.version()
+            assert "readonly" in refusal(lambda: put(store, "a", "2"))
+        for each in public.iterdir():  # SQLite gives what it keeps beside the file the mode of the file
+            each.chmod(0o666)
+        with as_nobody():
+            store.version()
+            put(store, "a", "2")
+            assert [each.body for each in store.load().documents] == ["2"]
+
+
 # --- files that come and go ---
 
 
