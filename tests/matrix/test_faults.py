@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import subprocess
 from contextlib import closing, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from tests.matrix.looking import Onlooker, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import NoReturn
 
     from tests.stores.places import Place
 
@@ -132,7 +134,29 @@ def test_somebody_holds_the_store(bench: Bench, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untested: Callable[[str, bool], None]) -> Iterator[Path]:
+def clock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untested: Callable[[str, bool], NoReturn]) -> Path:
+    """A file that says by how much the wall clock of the workers is wrong."""
+    found = find_spec("libfaketime")
+    if found is None or found.origin is None:
+        untested("a wall clock that is set back, because libfaketime is not installed", True)
+    path = tmp_path / "clock"
+    path.write_text("+0\n")
+    library = Path(found.origin).parent / "vendor" / "libfaketime" / "src" / "libfaketime.so.1"
+    given = {"LD_PRELOAD": f"{library}", "FAKETIME_TIMESTAMP_FILE": f"{path}", "FAKETIME_NO_CACHE": "1"}
+    for name, value in {**given, "DONT_FAKE_MONOTONIC": "1"}.items():
+        monkeypatch.setenv(name, value)
+    return path
+
+
+def test_the_clock_is_set_back(clock_file: Path, onlooker: Onlooker, tmp_path: Path) -> None:
+    """By an hour, in all workers at once: what waits and what judges goes by another clock."""
+    with Hosted(WORKERS, tmp_path / "app", onlooker.url) as hosted:
+        Bench(onlooker, hosted).suffer(lambda: clock_file.write_text("-3600\n"))
+        assert hosted.ask("/", "now").at < SYSTEM_CLOCK.wall() - 3_000
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untested: Callable[[str, bool], NoReturn]) -> Iterator[Path]:
     """A small file system of its own, in memory, which holds the arena; only root may make one."""
     folder = tmp_path / "small"
     folder.mkdir()
