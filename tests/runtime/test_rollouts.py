@@ -800,6 +800,21 @@ def test_the_frozen_baseline_is_written_down(hosts: Hosts, plan: dict[str, Any])
     assert record.stages[0].seen == {"baseline": frozen}
 
 
+def test_a_pause_before_the_first_stage_loses_nothing_of_the_baseline(hosts: Hosts) -> None:
+    """What was counted before it still counts: what is kept is as long as the plan asks for."""
+    host = hosts.start()
+    host.canary.apply(a_config(baseline="10s"))
+    host.canary.rollouts.start(FLAG)
+    host.serve(6)
+    host.canary.rollouts.pause(FLAG)
+    host.serve(4)
+    host.canary.rollouts.resume(FLAG)
+    host.serve(8)
+    assert host.share == 20
+    assert host.state.baseline is not None
+    assert host.state.baseline.seconds >= 10
+
+
 def test_errors_of_orders_are_of_the_package(host: Host) -> None:
     """Whoever catches `CanaryError` catches a refusal."""
     with pytest.raises(CanaryError):
