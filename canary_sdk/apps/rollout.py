@@ -199,10 +199,11 @@ def _opened(session: Session, file: Path | None) -> AbstractContextManager[Canar
 
 
 def _say(problem: Problem) -> str:
-    """Say it as people count stages, from 1."""
+    """Say it as people count stages, from 1; which item of a list is meant its own words tell."""
     match problem.path:
         case ("stages", index, *rest):
-            return f"stage {int(index) + 1}, {' '.join(rest)}: {problem.message}"
+            field = " ".join(each for each in rest if not each.isdigit())
+            return f"stage {int(index) + 1}, {field}: {problem.message}"
         case _:
             return str(problem)
 

@@ -98,9 +98,16 @@ class Rollouts:
         from zoneinfo import available_timezones
 
         stored = self._repository.load()
-        flag, _ = _found(stored, flag_key)
-        known = stored.roles or None if roles is None else roles
-        return check_rollout(flag, _plan_of(flag), stored.policy, rate=rate, roles=known, zones=available_timezones())
+        flag, state = _found(stored, flag_key)
+        return check_rollout(
+            flag,
+            _plan_of(flag),
+            stored.policy,
+            rate=rate,
+            roles=stored.roles or None if roles is None else roles,
+            zones=available_timezones(),
+            starter=state.started.who if state.started else "",
+        )
 
     def journal(self, flag_key: str, *, after: int = 0, limit: int = 1_000) -> tuple[JournalEntry, ...]:
         """Return what was written down of a flag's rollouts, oldest first, of all that is newer than an id."""

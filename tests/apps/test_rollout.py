@@ -229,7 +229,7 @@ def test_roles_are_enforced_where_they_are_declared(application: Host) -> None:
     assert application.share == 100
     Path("roles.toml").write_text('[roles]\nsre = ["bo"]\n')
     said("flags", "apply", "roles.toml")
-    assert "stage 2, approval 0: found 'sre-lead', which nobody has" in run("rollout", "check").stdout
+    assert "stage 2, approval: found 'sre-lead', which nobody has" in run("rollout", "check").stdout
 
 
 def test_the_sheet_says_what_the_plan_asks_for(url: str) -> None:
@@ -258,3 +258,14 @@ def test_an_approval_for_the_wrong_stage_is_told_of_the_right_one(url: str) -> N
     assert "stage 1 does not wait for 'sre-lead'; it needs no approval; stage 2 waits for that" in refused
     said("rollout", "approve", FLAG, "sre-lead", "--actor", "bo", "--stage", "2")
     assert "approved – → ['stage 2 by sre-lead']" in said("flags", "history", FLAG)
+
+
+def test_who_starts_what_only_he_may_approve_is_told(url: str) -> None:
+    """At the start, when somebody else can still do so."""
+    plan = {"four_eyes": True, "stages": [{"percent": 100, "bake": 60, "approval": ["sre"]}]}
+    said("flags", "set", FLAG, f"plan={json.dumps(plan)}")
+    Path("roles.toml").write_text('[roles]\nsre = ["ana"]\n')
+    said("flags", "apply", "roles.toml")
+    started = run("rollout", "start", FLAG, "--actor", "ana")
+    assert started.exit_code == 0
+    assert "careful: stage 1, approval: found 'sre', which only ana has, who started it" in started.stderr

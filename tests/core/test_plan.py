@@ -364,6 +364,19 @@ def test_overlapping_roles_are_found_wherever_they_overlap(holders: list[set[str
     assert (messages(plan, roles=roles) == []) is possible
 
 
+def test_who_started_it_is_one_the_fewer() -> None:
+    """With four eyes a role that nobody else has cannot agree any more, nor roles that share one other person."""
+    plan = parse_plan(a_plan({"percent": 100, "bake": "1h", "approval": ["sre", "owner"]}, four_eyes=True))
+    roles = {"sre": ["Ana", "bo"], "owner": ["bo", "cy"]}
+    assert messages(plan, roles=roles, starter="dora") == messages(plan, roles=roles, starter="ana") == []
+    assert messages(plan, roles=roles | {"sre": ["Ana"]}, starter="ana") == [
+        "stages.0.approval.0: found 'sre', which only ana has, who started it and so may not agree"
+    ]
+    assert len(messages(plan, roles=roles | {"owner": ["bo"]}, starter="ana")) == 1
+    two_eyes = parse_plan(a_plan({"percent": 100, "bake": "1h", "approval": ["sre"]}))
+    assert messages(two_eyes, roles={"sre": ["ana"]}, starter="ana") == []
+
+
 def test_an_unknown_place_is_named() -> None:
     """A time zone that the machine does not know would black out for ever; where that is not known, none is."""
     plan = parse_plan(a_plan(blackout=["22:00-06:00", "22:00-06:00 Europe/Berlni"]))

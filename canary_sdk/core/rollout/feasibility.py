@@ -61,10 +61,13 @@ def check_rollout(
     rate: float | None = None,
     roles: Mapping[str, Collection[str]] | None = None,
     zones: Collection[str] | None = None,
+    starter: str = "",
 ) -> tuple[Problem, ...]:
     """Return what will not work in the rollout of a flag, before it starts; as `check_plan`, and of the flag itself."""
     in_a_row = 0 if policy.rule is RollbackRule.SEQUENTIAL else policy.min_samples
-    plan_problems = check_plan(plan, rate=rate, slos=flag.slos, roles=roles, zones=zones, min_samples=in_a_row)
+    plan_problems = check_plan(
+        plan, rate=rate, slos=flag.slos, roles=roles, zones=zones, starter=starter, min_samples=in_a_row
+    )
     few = _too_few(plan, rate, policy.min_samples) if rate and policy.rule is RollbackRule.SEQUENTIAL else ()
     return (*_about_flag(flag, plan, policy), *plan_problems, *few)
 
@@ -103,31 +106,36 @@ def check_plan(
     slos: tuple[Slo, ...] = (),
     roles: Mapping[str, Collection[str]] | None = None,
     zones: Collection[str] | None = None,
+    starter: str = "",
     min_samples: int = 0,
 ) -> tuple[Problem, ...]:
     """Return what will not work, before it starts; each at the path where the plan says so.
 
     `rate` is the expected traffic of the flag in requests a second, `slos` the flag's own promises, `roles` the people
-    who have each role, `zones` the time zones that the machine knows, and `min_samples` what a judge that looks at one
-    interval alone asks of it. What is None is not known and not checked.
+    who have each role, `zones` the time zones that the machine knows, `starter` who has started it, if anybody has, and
+    `min_samples` what a judge that looks at one interval alone asks of it. What is None is not known and not checked.
     """
-    found = [*_about_roles(plan, roles), *_about_zones(plan, zones)]
+    found = [*_about_roles(plan, roles, starter), *_about_zones(plan, zones)]
     if rate is not None:
         found += _about_traffic(plan, rate, slos, min_samples)
     return tuple(found)
 
 
-def _about_roles(plan: Plan, roles: Mapping[str, Collection[str]] | None) -> Iterator[Problem]:
+def _about_roles(plan: Plan, roles: Mapping[str, Collection[str]] | None, starter: str) -> Iterator[Problem]:
     """Name roles that nobody has, and those that too few people share to give all their approvals."""
     if roles is None:
         return
+    silent = {person(starter)} if plan.four_eyes and starter else set()
     for index, stage in enumerate(plan.stages):
         place = ("stages", str(index), "approval")
-        holders = [frozenset(map(person, roles.get(role, ()))) for role in stage.approval]
+        holders = [frozenset(map(person, roles.get(role, ()))) - silent for role in stage.approval]
         for at, role in enumerate(stage.approval):
             if not roles.get(role):
                 known = sorted(name for name, holders in roles.items() if holders)
                 yield Problem((*place, str(at)), f"found {role!r}, which nobody has{hint(role, known)}")
+            elif not holders[at]:
+                message = f"found {role!r}, which only {starter} has, who started it and so may not agree"
+                yield Problem((*place, str(at)), message)
         if plan.four_eyes and all(holders) and not _can_all_agree(holders):
             message = f"found {len(stage.approval)} roles that overlap: too few people have them, one each is needed"
             yield Problem(place, message)
