@@ -74,8 +74,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 V = TypeVar("V", bool, int, float, str, dict[str, Any], list[Any])
 
-POLL_S: Final = 1.0
-"""How often the store's version is looked at."""
+POLL_S: Final = 0.8
+"""How often the store's version is looked at: with the wait for the next tick, a change is seen within a second."""
+AWAY_S: Final = 1.0
+"""How often a store that is away is tried."""
 COMPACT_S: Final = 3_600.0
 """How often what was kept long enough is removed, at most."""
 SETTLE_S: Final = 60.0
@@ -676,7 +678,7 @@ class Canary(Control):
             step()
         except StoreError as error:
             self._stale = str(error)
-            self._store_due = self._clock.monotonic() + POLL_S
+            self._store_due = self._clock.monotonic() + AWAY_S
             self.failures.note(("reaching the store", error, "What was served before is still being served"))
         except Exception as error:  # noqa: BLE001 - one failing step must not stop the others
             self.failures.note((step.__name__.strip("_"), error, "The next tick tries again; please report this"))

@@ -51,7 +51,8 @@ def serving(place: Place, tmp_path: Path) -> Iterator[Serving]:
 def test_a_fault_that_no_host_can_see_alone(serving: Serving) -> None:
     """Each host's own judge has too few requests; on the sum of all it is taken back, and off on all."""
     serving.looks(fails=True)
-    eventually(lambda: not any(look["share"] for look in serving.looks()), serving.looks, every_s=0.2)
+    eventually(lambda: all(look["reason"] for look in serving.looks()), serving.looks, every_s=0.2)
+    assert [look["share"] for look in serving.looks()] == [0, 0, 0]
     for look in serving.looks():
         assert look["reason"].startswith("3 hosts together: breach 2 in a row: errors ")
         assert (look["raised"], look["stale"]) == (0, "")
@@ -90,6 +91,7 @@ def test_a_host_that_stands_still(serving: Serving) -> None:
             lambda: [host.look() for host in others],
             every_s=0.2,
         )
+        eventually(lambda: others[0].look()["reason"], others[0].look, every_s=0.2)
         assert others[0].look()["reason"].startswith("2 hosts together: ")
     finally:
         slow.process.send_signal(signal.SIGCONT)
