@@ -135,6 +135,23 @@ def test_what_runs_is_what_is_served(stage: int, fields: dict[str, object], runn
     assert on_plan(stage, **fields).running == running
 
 
+def test_a_probe_and_what_others_give_are_releases_of_their_own() -> None:
+    """Of one stage, by nobody's plan: no wider than what was served, or of a share that is not known."""
+    planned = on_plan(2)
+    stage = planned.stages[1]
+    one = replace(planned, is_planned=False, running=0)
+    assert planned.probed(1.0, 60.0) == replace(
+        one, stages=(replace(stage, percent=1.0, longest_s=60.0),), is_probe=True
+    )
+    assert planned.probed(80.0, 60.0).percent == 50.0
+    assert replace(planned, running=None).probed(1.0, 60.0).stages == (
+        replace(planned.stages[0], percent=None, longest_s=60.0),
+    )
+    assert planned.given_elsewhere() == replace(
+        one, stages=(replace(planned.stages[0], percent=None, longest_s=BY_HAND_S),), is_ours=False
+    )
+
+
 def test_another_attempt_is_another_release() -> None:
     """A rollout that is begun again gets a new promise; another stage of it does not."""
     assert on_plan(1).identity == on_plan(2).identity
