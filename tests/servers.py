@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PG_VARIABLE: Final = "CANARY_TEST_PG_DSN"
 REDIS_VARIABLE: Final = "CANARY_TEST_REDIS_URL"
 PROMETHEUS_VARIABLE: Final = "CANARY_TEST_PROMETHEUS"
+VICTORIA_METRICS_VARIABLE: Final = "CANARY_TEST_VICTORIA_METRICS"
 READY_S: Final = 15.0
 """How long a server may take to start or to stop."""
 PORTS: Final = range(20_000, 32_000)
@@ -160,9 +161,7 @@ def redis() -> Iterator[Server]:
 @contextmanager
 def prometheus(target: str) -> Iterator[Server]:
     """Lend a Prometheus that asks a host and port once a second, if this machine has the program."""
-    program = os.environ.get(PROMETHEUS_VARIABLE) or shutil.which("prometheus")
-    if program is None:
-        raise Unavailable(f"there is no program prometheus here, and {PROMETHEUS_VARIABLE} names none")
+    program = _program("prometheus", PROMETHEUS_VARIABLE)
     with tempfile.TemporaryDirectory(prefix="canary-prometheus-") as folder:
         url = f"http://127.0.0.1:{free_port()}"
         config = Path(folder, "prometheus.yml")
@@ -172,6 +171,26 @@ def prometheus(target: str) -> Iterator[Server]:
         asking = (sys.executable, "-c", f"import urllib.request; urllib.request.urlopen('{url}/-/ready')")
         with running(Server(url, (program, *options), asking)) as server:
             yield server
+
+
+@contextmanager
+def victoria_metrics() -> Iterator[Server]:
+    """Lend a VictoriaMetrics that is sent OTLP, if this machine has one that names metrics as Prometheus does."""
+    program = _program("victoria-metrics", VICTORIA_METRICS_VARIABLE)
+    with tempfile.TemporaryDirectory(prefix="canary-victoria-metrics-") as folder:
+        url = f"http://127.0.0.1:{free_port()}"
+        where = (f"-storageDataPath={folder}", f"-httpListenAddr={url[7:]}")
+        how = ("-opentelemetry.usePrometheusNaming", "-search.latencyOffset=0s")
+        asking = (sys.executable, "-c", f"import urllib.request; urllib.request.urlopen('{url}/health')")
+        with running(Server(url, (program, *where, *how), asking)) as server:
+            yield server
+
+
+def _program(name: str, variable: str) -> str:
+    found = os.environ.get(variable) or shutil.which(name)
+    if found is None:
+        raise Unavailable(f"there is no program {name} here, and {variable} names none")
+    return found
 
 
 def folder_of(name: str) -> Path:
