@@ -17,10 +17,12 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from canary_sdk.clock import SYSTEM_CLOCK
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from canary_sdk import Evaluation
+    from canary_sdk import Canary, Evaluation
     from canary_sdk.core.events import Event
     from canary_sdk.ports import Ended
 
@@ -75,6 +77,15 @@ OTHERS: Final = {"grpc": grpc, "grpc_aio": grpc_aio}
 """What wants to open the port by itself."""
 
 
+def settle(canary: Canary) -> None:
+    """Let every request end: a server may be at one still whose client has its answer."""
+    deadline = SYSTEM_CLOCK.monotonic() + 10
+    canary.tick()
+    while canary.status().open_units and SYSTEM_CLOCK.monotonic() < deadline:
+        SYSTEM_CLOCK.pause(0.01)
+        canary.tick()
+
+
 def main(example: str, server: str) -> None:
     """Serve until nobody wants it any more."""
     name, _, attribute = example.partition(":")
@@ -93,6 +104,7 @@ def main(example: str, server: str) -> None:
     print(port, flush=True)
     threading.Thread(target=serve, daemon=True).start()
     sys.stdin.read()
+    settle(module.canary)
     module.canary.close()
     sys.stdout.flush()
     os._exit(0)  # the servers were not made to end in a thread
