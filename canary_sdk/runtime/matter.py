@@ -73,10 +73,14 @@ class _Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Left:
-    """What whoever judged before has left: what was read last, of which arena, by which terms, and of what."""
+    """What whoever judged before has left: what was read last, of which arena, by which terms, and of what.
 
-    words: tuple[int, ...]
+    Nothing was read yet (`words` is None) where it has published new terms, which hold `from_s` on.
+    """
+
+    words: tuple[int, ...] | None
     at_s: float
+    from_s: float
     arena: str
     terms: tuple[int, int]
     mode: Mode
@@ -171,7 +175,7 @@ class Matter:
         if left is None or not is_same or left.mode is not self._trying.mode:
             return False
         self._began_s = left.terms[1] / 1e9
-        self._last = _Reading(left.words, case.edges, left.at_s, left.at_s)
+        self._last = _Reading(left.words, case.edges, left.at_s, left.from_s)
         return True
 
     def _terms(self) -> Terms:
@@ -305,13 +309,17 @@ class Matter:
             "left": self._leaves(),
         }
 
-    def _leaves(self) -> dict[str, object] | None:
-        """Return from where another can go on, once there is a reading; else it begins anew where it is."""
+    def _leaves(self) -> dict[str, object]:
+        """Return from where another can go on; without an arena that others see, nobody can."""
         last = self._last
-        if last.words is None:
-            return None
-        mode = self._trying.mode
-        return {"words": last.words, "at_s": last.at_s, "arena": self._arena, "terms": self.trial.terms, "mode": mode}
+        return {
+            "words": last.words,
+            "at_s": last.at_s,
+            "from_s": last.from_s,
+            "arena": self._arena,
+            "terms": self.trial.terms,
+            "mode": self._trying.mode,
+        }
 
     def resume(self, data: Mapping[str, Any], trying: Trying | None) -> None:
         """Go on from what was stored of `trying`, or of another release: then only the users are the same.
@@ -324,9 +332,7 @@ class Matter:
             self.learning = begin(terms, strata_of(learning["strata"]), learning["noise"], learning["bound"])
             return
         self.learning, self._bands = Learning.from_dict(learning, terms), tuple(data["bands"])
-        if (left := data["left"]) is not None:
-            terms_then = (int(left["terms"][0]), int(left["terms"][1]))
-            self._left = _Left(tuple(left["words"]), left["at_s"], left["arena"], terms_then, Mode(left["mode"]))
+        self._left = _left_of(data["left"])
         if data["case"] is None or trying.release.running is None:
             return
         self._trying = trying
@@ -337,3 +343,9 @@ class Matter:
 
     def __repr__(self) -> str:
         return f"<Matter {self.trial.name}, {self._trying.mode.name}>"
+
+
+def _left_of(data: Mapping[str, Any]) -> _Left:
+    words, (version, began_ns) = data["words"], data["terms"]
+    read = None if words is None else tuple(words)
+    return _Left(read, data["at_s"], data["from_s"], data["arena"], (version, began_ns), Mode(data["mode"]))

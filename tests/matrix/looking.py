@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CONFIG: Final = {
     "flags": {"checkout": {"rollout": 50, "slos": ["errors < 1%"]}},
-    "auto_rollback": {"interval": "1s", "breaches": 1, "min_samples": 20, "rule": "consecutive"},
+    "auto_rollback": {"interval": "1s", "breaches": 1, "min_samples": 20},
 }
 
 

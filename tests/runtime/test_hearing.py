@@ -610,7 +610,7 @@ def test_no_life_is_too_short_to_judge(url: str, clock: ManualClock, life_s: flo
     """Where workers come and go within less than a second, each goes on from where the one before has left off."""
     with connect(url, clock=clock, background=False) as canary:
         shop = Shop(canary, clock)
-        shop.serve(3)
+        shop.serve(0.2)
     assert live(shop, url, life_s, 12.0) == (False, 12)
     tripped, seconds = live(shop, url, life_s, 12.0, candidate=0.9)
     assert tripped
