@@ -475,8 +475,10 @@ class RolloutAborted(FlagEvent):
     stage: int
     percent: float
     reason: str
+    promoted: bool = False
 
     @property
     def sentence(self) -> str:
         """Where it was aborted, and why."""
-        return f"{self.flag_key} was aborted in stage {self.stage} at {self.percent:g} %: {self.reason}"
+        where = "after its promotion" if self.promoted else f"in stage {self.stage} at {self.percent:g} %"
+        return f"{self.flag_key} was aborted {where}: {self.reason}"

@@ -123,9 +123,7 @@ class _Stay:
     @property
     def name(self) -> str:
         """What people call it."""
-        if self.setting and self.number > self.setting.plan.last:
-            return "after the promotion"
-        return f"stage {self.number}" if self.number else "before stage 1"
+        return _name(self.number, self.setting)
 
     @property
     def evidence(self) -> list[Interval]:
@@ -299,6 +297,12 @@ class _Tale:
             self.stages[-1].setting = setting
 
 
+def _name(stage: int, setting: Setting | None) -> str:
+    if setting and stage > setting.plan.last:
+        return "after the promotion"
+    return f"stage {stage}" if stage else "before stage 1"
+
+
 def _joined(tallies: Iterable[Tally | None]) -> Tally:
     """Add up what was counted in one interval after the other; the quantiles are means, by requests."""
     found = [each for each in tallies if each is not None]
@@ -470,7 +474,7 @@ def _timeline(tale: _Tale) -> Iterator[Moment]:
     moments = [
         *(Moment(each.at, "configuration", _configured(each)) for each in tale.configurations),
         *(Moment(each.at, "approval", _consented(each)) for each in tale.consents),
-        *(Moment(each.at, each.after.lower(), _changed(each)) for each in tale.transitions),
+        *(Moment(each.at, each.after.lower(), _changed(each, tale.setting)) for each in tale.transitions),
         *(
             Moment(each.at, each.action.lower(), each.reason)
             for before, each in pairwise([None, *holds])
@@ -481,9 +485,9 @@ def _timeline(tale: _Tale) -> Iterator[Moment]:
         yield replace(moment, at_s=moment.at_s - tale.began_at)
 
 
-def _changed(record: Transition) -> str:
+def _changed(record: Transition, setting: Setting | None) -> str:
     who = f" by {record.who}" if record.who else ""
-    stage = f"stage {record.stage} at {record.percent:g} %"
+    stage = f"{_name(record.stage, setting)} at {record.percent:g} %"
     return f"{record.before} → {record.after}, {stage}{who}{': ' if record.reason else ''}{record.reason}"
 
 

@@ -184,6 +184,14 @@ def test_a_stage_that_was_taken_back_at_once_has_failed(journal: list[JournalEnt
         assert (second.held, second.found) == (held, found)
 
 
+def test_what_follows_the_last_stage_is_told_in_words(record: evidence.Record) -> None:
+    """The timeline counts no stage that the plan does not have, before the first or after the last."""
+    told_of = [
+        each.sentence.partition(", ")[2].partition(" at ")[0] for each in record.timeline if "→" in each.sentence
+    ]
+    assert told_of == ["before stage 1", "stage 1", "stage 2", "stage 3", "stage 4", "after the promotion"]
+
+
 def _enters(entry: JournalEntry, stage: int) -> bool:
     """Tell whether it is the line of a stage that was entered."""
     return isinstance(entry.record, Transition) and entry.record.stage == stage

@@ -30,11 +30,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from canary_sdk.core.events import RolloutAborted, RolloutHeld, RolloutOverdue, WatchEnded
+from canary_sdk.core.events import RolloutHeld, RolloutOverdue, WatchEnded
 from canary_sdk.core.judge.slo import say_seconds
 from canary_sdk.core.rollout.grounds import Standing
 from canary_sdk.core.rollout.journal import Ruling, is_news
-from canary_sdk.core.rollout.state import Cause, Status, entered, missing_roles
+from canary_sdk.core.rollout.state import Cause, Status, aborted, entered, missing_roles
 
 if TYPE_CHECKING:
     from canary_sdk.core.events import Event
@@ -250,11 +250,7 @@ def _leave(turn: _Turn) -> Step:
 
 
 def _aborted(turn: _Turn, reason: str) -> Step:
-    state = turn.state
-    after = replace(state, status=Status.ABORTED, reason=reason, percent=0.0, entered_at=turn.now.at)
-    told = RolloutAborted(
-        flag_key=state.flag_key, at=turn.now.at, stage=state.stage, percent=state.percent, reason=reason
-    )
+    after, told = aborted(turn.state, turn.now.at, reason)
     return Step(Action.ABORT, after, None, (told,))
 
 

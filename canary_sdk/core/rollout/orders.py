@@ -14,8 +14,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from canary_sdk.core.events import RolloutAborted, RolloutPaused, RolloutResumed, RolloutScheduled, StageApproved
-from canary_sdk.core.rollout.state import Approval, Rollout, Status, entered, missing_roles, person
+from canary_sdk.core.events import RolloutPaused, RolloutResumed, RolloutScheduled, StageApproved
+from canary_sdk.core.rollout.state import Approval, Rollout, Status, aborted, entered, missing_roles, person
 from canary_sdk.errors import Refused
 
 if TYPE_CHECKING:
@@ -150,9 +150,8 @@ def promote(plan: Plan, state: Rollout, by: By) -> Decision:
 def abort(state: Rollout, by: By) -> Decision:
     """Serve nobody; final until a restart. Raises `Refused` where there is nothing to abort."""
     _require("abort", state)
-    reason = f"aborted by {by}"
-    told = RolloutAborted(flag_key=state.flag_key, at=by.at, stage=state.stage, percent=state.percent, reason=reason)
-    return _ordered(state, by, status=Status.ABORTED, reason=reason, percent=0.0, entered_at=by.at), (told,)
+    after, told = aborted(state, by.at, f"aborted by {by}")
+    return _ordered(after, by), (told,)
 
 
 def dismiss(state: Rollout, by: By) -> Decision:

@@ -23,7 +23,7 @@ from dataclasses import Field, dataclass, fields, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from canary_sdk.core.events import RolloutPromoted, StageStarted
+from canary_sdk.core.events import RolloutAborted, RolloutPromoted, StageStarted
 from canary_sdk.core.judge.slo import say_seconds
 from canary_sdk.core.judge.tally import Tally
 from canary_sdk.core.plan import Plan
@@ -301,6 +301,20 @@ def entered(plan: Plan, state: Rollout, stage: int, at: float, by: By | None = N
         flag_key=state.flag_key, at=at, stage=stage, stages=plan.last, percent=after.percent, by=str(by or "")
     )
     return after, started
+
+
+def aborted(state: Rollout, at: float, reason: str) -> tuple[Rollout, Event]:
+    """Return the rollout as nobody is served any more, and what to tell."""
+    after = replace(state, status=Status.ABORTED, reason=reason, percent=0.0, entered_at=at)
+    told = RolloutAborted(
+        flag_key=state.flag_key,
+        at=at,
+        stage=state.stage,
+        percent=state.percent,
+        reason=reason,
+        promoted=state.status is Status.PROMOTED,
+    )
+    return after, told
 
 
 def transition(before: Rollout, after: Rollout, at: float) -> Transition | None:

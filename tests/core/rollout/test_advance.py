@@ -322,7 +322,9 @@ def test_a_trip_aborts_what_was_promoted_long_ago() -> None:
     world = World(a_plan()).run(2000)
     assert world.state.is_settled
     world.others = {"trip": "breach"}
-    assert world.tick().action is Action.ABORT
+    step = world.tick()
+    assert step.action is Action.ABORT
+    assert [event.sentence for event in step.events] == ["new-checkout was aborted after its promotion: breach"]
 
 
 def test_a_hard_breach_aborts_while_it_bakes_or_waits_or_is_watched() -> None:
