@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from canary_sdk.core.judge.calibration import exchange, temper
@@ -401,17 +402,20 @@ def weigh(case: Case, batch: Batch, said: Answers | None = None) -> Case:
 
     `said` is what the batch says, if it was asked before.
     """
-    heard = hear(case, said or answers_of(case, batch), batch.seconds)
-    if case.age_s < case.terms.skip_s:
-        return heard
-    mine, others = map(sum, zip(case.newcomers, batch.newcomers, strict=True))
-    past = _learnt(case, batch) if case.now.compares else case.past
-    weighed = replace(heard, newcomers=(mine, others), past=past)
+    mine, others = case.newcomers
+    learnt = {
+        "newcomers": (mine + batch.newcomers[0], others + batch.newcomers[1]),
+        "past": _learnt(case, batch) if case.now.compares else case.past,
+    }
+    weighed = hear(case, said or answers_of(case, batch), batch.seconds, learnt)
     return asked_anew(weighed) if weighed.age_s - case.asked_at_s >= _RENEW_S else weighed
 
 
-def hear(case: Case, said: Answers, seconds: float) -> Case:
-    """Weigh what was said of the last `seconds`; who has said it asked by what was known before. Nothing is learnt."""
+def hear(case: Case, said: Answers, seconds: float, learnt: Mapping[str, Any] = MappingProxyType({})) -> Case:
+    """Weigh what was said of the last `seconds`; who has said it asked by what was known before. `learnt` comes after.
+
+    A batch of the time that is to be skipped says nothing.
+    """
     age_s = case.age_s + seconds
     if case.age_s < case.terms.skip_s:
         return replace(case, age_s=age_s)
@@ -424,6 +428,7 @@ def hear(case: Case, said: Answers, seconds: float) -> Case:
         relative=_compared(case, said, weight, seconds) if case.now.compares else case.relative,
         absolute=_held_to_limits(case, said, weight, seconds),
         floor=_held_to_floor(case, said.requests, weight, seconds),
+        **learnt,
     )
 
 
