@@ -363,7 +363,18 @@ def _kept(stay: _Stay, last: Transition) -> Check:
         return Check(claim, None, "nothing was counted of it, or it has no promises")
     held = {Outcome.INCONCLUSIVE: None, Outcome.BREACH: False}.get(verdict.outcome, True)
     worse = [over_by(each) for each in verdict.findings if each.outcome is not Outcome.PASS]
-    return Check(claim, held, f"{verdict.outcome.name}{': ' if worse else ''}{', '.join(worse)}")
+    found = f"{verdict.outcome.name}{': ' if worse else ''}{', '.join(worse)}"
+    return Check(claim, held, "; ".join([found, *_not_added_up(stay)]))
+
+
+def _not_added_up(stay: _Stay) -> Iterator[str]:
+    """Say in how many intervals promises of calls and indicators were kept, of which an interval has no counts."""
+    assert stay.setting is not None
+    for slo in (*stay.setting.hard_in(stay.number), *stay.setting.soft_in(stay.number)):
+        if slo.of != "unit":
+            found = [each.outcome for judged in stay.judged for each in judged.verdict.findings if each.slo == slo]
+            kept = sum(each in (Outcome.PASS, Outcome.ACCEPTABLE) for each in found)
+            yield f"{slo.text} in {kept} of {len(found)} intervals"
 
 
 def over_by(finding: Finding) -> str:
