@@ -23,7 +23,7 @@ CONFIG: Final = {
     "flags": {"checkout": {"slos": ["errors < 5%"], "plan": PLAN}},
     "auto_rollback": {"interval": "2s", "breaches": 2, "min_samples": 40, "rule": "consecutive"},
 }
-RATE: Final = 20
+RATE: Final = 30
 """Requests a second and host: of the candidate's too few on one host to judge, and enough on two."""
 
 HOST: Final = """

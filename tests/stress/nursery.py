@@ -33,10 +33,18 @@ def main(url: str, births: int) -> None:
 
 
 def work(canary: Canary, number: int) -> None:
-    """Answer one request."""
+    """Answer one request, and wait until it is counted: a turn by hand does nothing while the background takes one."""
     with canary.scope("job", key=f"user-{number}"):
         canary.is_enabled("checkout")
-    canary.tick()
+        before = counted(canary)
+    while counted(canary) == before:
+        canary.tick()
+
+
+def counted(canary: Canary) -> int:
+    """Return how many requests all workers have counted so far."""
+    arena = canary._arena
+    return sum(arena.read(arena.arm(f"checkout/{role}/unit")).requests for role in ("candidate", "baseline"))
 
 
 def live(canary: Canary, number: int) -> None:
@@ -55,10 +63,9 @@ def figures(canary: Canary, number: int) -> dict[str, float]:
     gc.collect()
     arena = canary._arena
     path = Path(arena.path or "")
-    arms = [arena.arm(f"checkout/{role}/unit") for role in ("candidate", "baseline")]
     return {
         "births": number,
-        "counted": sum(arena.read(arm).requests for arm in arms),
+        "counted": counted(canary),
         "refused": sum(arena.refused.values()),
         "owners": owners(arena._words),
         "arena_kib": path.stat().st_blocks // 2,
