@@ -212,7 +212,7 @@ class Trial:
         if version != self._version and version % 2 == 0:
             self._load(version)
 
-    def count(
+    def count(  # noqa: PLR0913 (what a unit is to a trial)
         self,
         key: str | None,
         started: float,
@@ -222,18 +222,20 @@ class Trial:
         is_candidate: bool,
         error: bool,
         is_counted: bool = False,
+        unit: int = 0,
     ) -> None:
         """Count a unit that has ended after `seconds`, `index` being the `bin_of` them, if it is the user's first.
 
-        `is_counted` says that `overdue` has put it into its cell already. Cost: about a microsecond.
+        `is_counted` says that `overdue` has put it into its cell already. A call or a value is of a `unit`, which 32
+        bits stand for: where the user is not known, the first of each unit counts. Cost: about a microsecond.
         """
         if started < self._began_s or not self._mode:
             return
         words = self._words or self._open()
-        digest = mmh3.hash(key, SEED, False) if key else 0
+        digest = mmh3.hash(key, SEED, False) if key else unit
         side = self._side(key, digest, is_candidate)
         if not is_counted:
-            if not self._is_first(words, key, digest, is_candidate):
+            if not self._is_first(words, digest, is_candidate):
                 return
             edges, start = self._rows[side][self._strata[digest % MICRO_BANDS] if key else self._middle]
             words[start + bisect_left(edges, seconds)] += 1
@@ -254,7 +256,7 @@ class Trial:
         if not edges or age_s <= edges[-1]:
             return False
         words = self._words or self._open()
-        if not self._is_first(words, key, digest, is_candidate):
+        if not self._is_first(words, digest, is_candidate):
             return False
         words[start + len(edges)] += 1
         words[WRITES] += 1
@@ -277,9 +279,9 @@ class Trial:
             return CANDIDATE if bucket_of(key, self._seed) < self._first else BASELINE
         return PSEUDO_CANDIDATE if digest >> _PLACE_BITS < self._pseudo else BASELINE
 
-    def _is_first(self, words: memoryview, key: str | None, digest: int, is_candidate: bool) -> bool:
-        """Tell whether it is this user's first unit in the batch, and count who is new; without a key, each is."""
-        if not key:
+    def _is_first(self, words: memoryview, digest: int, is_candidate: bool) -> bool:
+        """Tell whether it is this user's first unit in the batch, and count who is new; of nobody known, each is."""
+        if not digest:
             words[NEWCOMERS if is_candidate else NEWCOMERS + 1] += 1
             return True
         place = digest >> _PLACE_BITS

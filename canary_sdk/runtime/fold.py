@@ -47,6 +47,7 @@ BATCH: Final = 256
 MOST_OPEN: Final = 65_536
 """Open units kept under watch; the oldest is let go first, and counted as dropped."""
 SERVER_ERROR: Final = 500
+_NUMBER: Final = 0xFFFF_FFFF
 
 
 class Folder:
@@ -186,12 +187,16 @@ class Folder:
     def _try(
         self, unit: Unit | None, evaluation: Evaluation, counts: Of, seconds: float, index: int, *, error: bool
     ) -> None:
-        """Count for the sequential judge what was done or reported in a unit, whose the user and the time are."""
+        """Count for the sequential judge what was done or reported in a unit, whose the user and the time are.
+
+        What one unit does many times over is no evidence of many, so where the user is not known it is told apart.
+        """
         trial = self._trial(evaluation, counts)
         mark = unit.marks.get(evaluation.flag_key) if unit is not None else None
         if trial is not None and unit is not None and mark is not None:
             is_candidate = evaluation.role is Role.CANDIDATE
-            trial.count(mark[1], unit.started, seconds, index, is_candidate=is_candidate, error=error)
+            number = hash((id(unit), unit.started)) & _NUMBER | 1
+            trial.count(mark[1], unit.started, seconds, index, is_candidate=is_candidate, error=error, unit=number)
 
     def _settle(self, unit: Unit, progress: Progress) -> bool:
         """Count a unit that has ended and return True; one that is open against the limits that its age has crossed.

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from canary_sdk.core.flags.evaluation import Evaluation, Reason, Role
+from canary_sdk.core.judge.slo import Cut
 from canary_sdk.measure.arena import Arena
 from canary_sdk.measure.trial import BASELINE, CANDIDATE, ERRORS, UNITS, Mode, Published, cells_of
 from canary_sdk.runtime.fold import MOST_PIECES, PIECE, Folder
-from canary_sdk.runtime.scope import ABORTED, FAILED, Unit, Units
+from canary_sdk.runtime.scope import ABORTED, FAILED, UNDECIDED, Unit, Units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +37,7 @@ class Host:
         trial.publish(Published(mode=Mode.JUDGING, candidate=EDGES, baseline=EDGES), is_new_stage=True)
         self.folder.count_for({"checkout": {"unit": trial}})
 
-    def open(self, role: Role, key: str = "user-1") -> Unit:
+    def open(self, role: Role, key: str | None = "user-1") -> Unit:
         """Open a unit that meets the flag on this side."""
         unit = self.units.open()
         unit.marks["checkout"] = Evaluation("checkout", None, "", Reason.SPLIT, role), key
@@ -126,3 +127,24 @@ def test_much_that_waits_is_cut_into_larger_pieces(host: Host, monkeypatch: pyte
     monkeypatch.setattr(host.folder, "_pause", pauses.append)
     host.folder.fold()
     assert MOST_PIECES <= len(pauses) <= 2 * MOST_PIECES
+
+
+@pytest.mark.parametrize(("key", "counted"), [("user-1", 1), (None, 2)])
+def test_what_a_unit_does_many_times_over_counts_once(host: Host, key: str | None, counted: int) -> None:
+    """Calls and values of a user, or of a unit whose user is not known, as good or as bad as the first of them."""
+    for name in ("call", "hit<0.5"):
+        trial = host.arena.trial(f"checkout/{name}")
+        assert trial is not None
+        trial.publish(Published(mode=Mode.JUDGING, candidate=EDGES, baseline=EDGES), is_new_stage=True)
+        host.folder.count_for({"checkout": {name: trial}})
+        host.folder.cut({"checkout": {"hit": {"hit<0.5": Cut(0.5, below=True)}}})
+        for _ in range(2):
+            host.clock.advance(0.001)
+            unit = host.open(Role.CANDIDATE, key)
+            for good in (False, True, True):
+                host.units.call_ring.append((unit, unit.marks["checkout"][0], 0.1, FAILED if not good else UNDECIDED))
+                host.units.value_ring.append((unit, 1, "hit", good))
+            unit.finish(host.clock.monotonic())
+        host.folder.fold()
+        words = host.arena.read_trial(trial)
+        assert (words[UNITS + CANDIDATE], words[ERRORS + CANDIDATE]) == (counted, counted)
