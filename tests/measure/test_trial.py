@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import mmh3
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from canary_sdk.core.flags.bucketing import BUCKETS, bucket_of
@@ -334,6 +334,21 @@ STEPS: Final = st.lists(
 )
 
 
+OFTEN: Final[list[tuple[Any, ...]]] = [
+    step
+    for on in (False, True)
+    for batch in range(3)
+    for key in ("user-1", "user-2", None)
+    for step in (
+        *[("hang", key, 100.0, 30.0 - 10 * batch, on, True)] * 2,
+        ("end", key, 102.0, 0.5, on, True),
+        ("batch",),
+        ("end", key, 102.0, 0.5, on, True),
+    )
+]
+"""Everything twice: what hangs while it has been counted, and whoever fails in one batch and in the next."""
+
+
 class Plain:
     """What a trial counts, by sets and counters."""
 
@@ -422,11 +437,13 @@ class Plain:
 
 
 @pytest.mark.parametrize("first", PHASES[:2], ids=["judging", "learning"])
+@example(steps=OFTEN)
 @given(steps=STEPS)
 def test_it_counts_what_a_plain_model_counts(first: Published, steps: list[tuple[Any, ...]]) -> None:
     """In whatever order units end and hang, batches begin and terms change."""
     arena, model = Arena(), Plain(first)
     trial = on_trial(arena, first)
+    batches = 1
     for what, *how in steps:
         if what == "batch":
             trial.next_batch()
@@ -441,6 +458,8 @@ def test_it_counts_what_a_plain_model_counts(first: Published, steps: list[tuple
                 assert hung == model.hang(key, begun, seconds, on)
             trial.count(key, begun, seconds, bin_of(seconds), is_candidate=on, error=error, is_counted=hung)
             model.end(key, begun, seconds, on, error, hung=hung)
+        batches += what in {"batch", "publish"}
+        assert trial.batch == batches
     words, learnt = arena.read_trial(trial), arena.read_learnt(trial)
     for side in range(3):
         edges = SHIFTED if side == CANDIDATE else LIMITS
