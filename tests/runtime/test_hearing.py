@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from asyncio import CancelledError
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +75,7 @@ class Shop:
         for turn in range(round(seconds * 10)):
             for _ in range(10):
                 key = f"user-{self.draw.randrange(400)}"
-                with suppress(OSError), self.canary.scope("work", key=key):
+                with suppress(OSError, CancelledError), self.canary.scope("work", key=key):
                     act(key)
             self.clock.advance(0.1)
             self.canary.tick()
@@ -187,8 +188,8 @@ def test_the_rule_can_be_chosen(canary: Canary, clock: ManualClock, rule: str) -
     assert (tripped.verdict is not None) == (rule == "consecutive")
 
 
-def test_what_is_promised_of_calls_is_left_to_the_classic_rule(shop: Shop) -> None:
-    """The sequential judge hears of units of work only, and no promise goes unjudged for it."""
+def test_slow_calls_are_found_by_the_comparison(shop: Shop) -> None:
+    """Also where the requests around them fail no more often than before."""
     shop.declare(slos=["errors < 5%", "call.p95 < 50ms"], interval="1s", min_samples=3)
 
     @shop.canary.feature("checkout")
@@ -201,7 +202,24 @@ def test_what_is_promised_of_calls_is_left_to_the_classic_rule(shop: Shop) -> No
         shop.clock.advance(0.02)
         shop.canary.tick()
     (tripped,) = [event for event in shop.events if isinstance(event, FlagTripped)]
-    assert "call.p95" in tripped.reason
+    assert tripped.decision is not None
+    assert tripped.decision.stream in {"call.p95", "call.shape"}
+    assert "of the candidate's calls" in tripped.reason
+
+
+def test_a_candidate_that_never_answers_is_taken_back_while_it_hangs(shop: Shop) -> None:
+    """No request of it ever ends; what its age is over counts, within seconds of the limit."""
+    shop.serve(20)
+
+    def act(key: str) -> None:
+        if shop.canary.is_enabled("checkout", key):
+            hung = shop.canary.units.open_request()
+            hung.marks.update(shop.canary.units.current().marks)  # type: ignore[union-attr]
+            raise CancelledError
+
+    assert shop.work(30, act, until_off=True) <= 8
+    (tripped,) = [event for event in shop.events if isinstance(event, FlagTripped)]
+    assert "took over 500 ms" in tripped.reason
 
 
 def test_everybody_on_the_candidate_is_held_to_the_limits(canary: Canary, clock: ManualClock) -> None:
